@@ -1,0 +1,67 @@
+# make run, make test, make install; see README.md.
+
+PREFIX ?= /usr/local
+DESTDIR ?=
+# The interpreter that the launcher names.
+PYTHON ?= /usr/bin/python3
+
+BINDIR = $(PREFIX)/bin
+LIBDIR = $(PREFIX)/lib/null521
+UNITDIR = $(PREFIX)/lib/systemd/system
+CATALOGDIR = $(PREFIX)/lib/systemd/catalog
+DOCDIR = $(PREFIX)/share/doc/null521
+# Where that interpreter has systemd-python, or would have it.
+SITEDIR = $(or $(shell $(PYTHON) -c 'import os, systemd; print(os.path.dirname(os.path.dirname(systemd.__file__)))' 2>/dev/null),/usr/lib/python3/dist-packages)
+
+# The files name the places of a default installation; these are the others.
+PLACES = sed -e '1s|^\#!/usr/bin/python3 |\#!$(PYTHON) |' -e 's|/usr/local/lib/null521|$(LIBDIR)|' \
+	-e 's|/usr/local/bin/|$(BINDIR)/|' -e 's|/usr/lib/python3/dist-packages|$(SITEDIR)|'
+
+.PHONY: run test cost hardening install uninstall clean
+
+run:
+	@tests/prepare run
+	@echo 'null521 answers on 127.0.0.1:2525. To see a 521, type in another terminal:'
+	@echo
+	@echo "    printf 'EHLO x\r\nMAIL FROM:<a@b.c>\r\nQUIT\r\n' | nc -N 127.0.0.1 2525"
+	@echo
+	@echo 'Its record appears here. Control-C ends it.'
+	@exec systemd-socket-activate --accept --inetd -l 127.0.0.1:2525 \
+		$(PYTHON) -m null521 --log=stderr
+
+test:
+	tests/prepare test
+	tests/run
+
+cost:
+	tests/prepare test
+	$(PYTHON) tests/cost.py
+
+install:
+	install -d '$(DESTDIR)$(BINDIR)' '$(DESTDIR)$(LIBDIR)/null521' '$(DESTDIR)$(UNITDIR)' \
+		'$(DESTDIR)$(CATALOGDIR)' '$(DESTDIR)$(DOCDIR)'
+	install -m 644 null521/*.py '$(DESTDIR)$(LIBDIR)/null521'
+	# -s: no path of the staging directory in the bytecode.
+	$(PYTHON) -m compileall -q -f -s '$(DESTDIR)' '$(DESTDIR)$(LIBDIR)/null521'
+	$(PLACES) units/launcher >'$(DESTDIR)$(BINDIR)/null521'
+	chmod 755 '$(DESTDIR)$(BINDIR)/null521'
+	$(PLACES) units/null521.socket >'$(DESTDIR)$(UNITDIR)/null521.socket'
+	$(PLACES) units/null521@.service >'$(DESTDIR)$(UNITDIR)/null521@.service'
+	install -m 644 units/null521.catalog '$(DESTDIR)$(CATALOGDIR)/null521.catalog'
+	$(PLACES) inetd.conf.example >'$(DESTDIR)$(DOCDIR)/inetd.conf.example'
+	$(PLACES) units/null521.xinetd >'$(DESTDIR)$(DOCDIR)/null521.xinetd'
+	install -m 644 README.md LICENSE CHANGELOG.md '$(DESTDIR)$(DOCDIR)'
+	$(TELL_SYSTEMD)
+
+uninstall:
+	rm -rf '$(DESTDIR)$(LIBDIR)' '$(DESTDIR)$(DOCDIR)'
+	rm -f '$(DESTDIR)$(BINDIR)/null521' '$(DESTDIR)$(UNITDIR)/null521.socket' \
+		'$(DESTDIR)$(UNITDIR)/null521@.service' '$(DESTDIR)$(CATALOGDIR)/null521.catalog'
+	$(TELL_SYSTEMD)
+
+# Only where this is the running system's own prefix: as root, and not for a package.
+TELL_SYSTEMD = @if [ -z '$(DESTDIR)' ] && [ "$$(id -u)" = 0 ] && [ -d /run/systemd/system ]; then \
+	systemctl daemon-reload; journalctl --update-catalog; fi
+
+clean:
+	rm -rf build *.egg-info

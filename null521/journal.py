@@ -1,0 +1,141 @@
+"""Where records go: journald, syslog, standard error, JSON lines, or nowhere.
+
+It knows how each of them takes a record, and that none may hold us up. It must not know what a
+record is about, nor be called while a client still waits.
+"""
+
+import os
+import select
+
+from null521.record import Record
+
+# Below, what is costly to import is imported where it is used: of all the ways that a record can
+# go, a run takes one.
+
+JOURNAL_SOCKET = "/run/systemd/journal/socket"
+SYSLOG_SOCKET = "/dev/log"
+IDENTIFIER = "null521"
+LOG_MAIL = 2 << 3  # syslog(3): facility "mail"
+
+# How long a journal that is full may hold us up, in seconds.
+PATIENCE = 1.0
+# What a pipe that poll() calls writable takes without blocking, and syslog daemons in one line.
+MAX_LINE = 4096  # PIPE_BUF, pipe(7)
+
+
+def write(log: str, record: Record) -> None:
+    """Hand the record to the first of the places that `log` names which takes it.
+
+    Standard error is the last resort, for a handler points it at /dev/null where it belongs to
+    the client. Never raises for what a place does, and returns within about PATIENCE seconds.
+    """
+    for place in PLACES[log]:
+        if place(record):
+            return
+
+
+def complain(log: str, record: Record) -> None:
+    """Write a record that somebody must read: on standard error too, unless that leads there."""
+    taken = any(place(record) for place in PLACES[log] if place is not to_stderr)
+    if not taken or not (log == "json" or "JOURNAL_STREAM" in os.environ):
+        to_stderr(record)
+
+
+def to_journal(record: Record) -> bool:
+    """By systemd-python; its own socket blocks while journald's queue is full."""
+    try:
+        os.stat(JOURNAL_SOCKET)  # sd_journal_sendv(3) is silent where there is none
+        import _signal  # the signal module takes 6 ms to import, for its enums
+
+        # Not systemd.journal, which takes 20 ms to import, but the function that it re-exports.
+        from systemd._journal import sendv
+    except (ImportError, OSError):
+        return False
+    fields = [
+        ("MESSAGE_ID", record.message_id),
+        ("MESSAGE", record.message),
+        ("PRIORITY", str(record.priority)),
+        ("SYSLOG_IDENTIFIER", IDENTIFIER),
+        ("SYSLOG_PID", str(os.getpid())),
+    ] + [("NULL521_" + name, value) for name, value in record.fields]
+    # A handler that does nothing makes the blocked sendmsg(2) end with EINTR: signal(7).
+    before = _signal.signal(_signal.SIGALRM, lambda number, frame: None)
+    _signal.setitimer(_signal.ITIMER_REAL, PATIENCE)
+    try:
+        sendv(*[f"{name}={value}".encode("utf-8", "replace") for name, value in fields])
+    except OSError:  # nobody listens any more, or nobody reads
+        return False
+    finally:
+        _signal.setitimer(_signal.ITIMER_REAL, 0)
+        _signal.signal(_signal.SIGALRM, before)
+    return True
+
+
+def to_syslog(record: Record) -> bool:
+    """By the local socket, for syslog(3) blocks and does not say when it fails."""
+    from _socket import AF_UNIX, MSG_DONTWAIT, SOCK_DGRAM, socket
+
+    line = f"<{LOG_MAIL | record.priority}>{IDENTIFIER}[{os.getpid()}]: {record.message}"
+    try:
+        syslog = socket(AF_UNIX, SOCK_DGRAM)
+        syslog.connect(SYSLOG_SOCKET)
+        syslog.send(_cut(line), MSG_DONTWAIT)
+    except OSError:
+        return False
+    return True
+
+
+def to_stderr(record: Record) -> bool:
+    """One line for people."""
+    return _to_descriptor_2(_cut(f"{IDENTIFIER}: {record.message}") + b"\n")
+
+
+def to_json(record: Record) -> bool:
+    """One JSON object a line on standard error, with the fields' names in lower case.
+
+    RECIPIENT, which may come several times, is a list; numbers are numbers.
+    """
+    import json
+    import time
+
+    now = time.time()
+    entry: dict[str, object] = {
+        "time": f"{time.strftime('%Y-%m-%dT%H:%M:%S', time.gmtime(now))}.{int(now * 1000) % 1000:03}Z",
+        "priority": record.priority,
+        "message_id": record.message_id,
+        "message": record.message,
+    }
+    recipients: list[str | int] = []
+    for name, value in record.fields:
+        if name == "RECIPIENT":
+            recipients.append(value)
+            entry["recipient"] = recipients
+        else:
+            entry[name.lower()] = value
+    # A longer line could block, or be torn by another process that writes to the same pipe.
+    while len(line := json.dumps(entry).encode()) >= MAX_LINE and recipients:
+        recipients.pop()
+    return _to_descriptor_2(line + b"\n")
+
+
+def _to_descriptor_2(line: bytes) -> bool:
+    try:
+        writable = select.poll()
+        writable.register(2, select.POLLOUT)
+        return bool(writable.poll(PATIENCE * 1000)) and os.write(2, line) > 0
+    except OSError:
+        return False
+
+
+def _cut(line: str) -> bytes:
+    return line.encode("utf-8", "replace")[: MAX_LINE - 1]
+
+
+PLACES = {
+    "auto": (to_journal, to_syslog, to_stderr),
+    "journal": (to_journal, to_stderr),
+    "syslog": (to_syslog, to_stderr),
+    "stderr": (to_stderr,),
+    "json": (to_json,),
+    "none": (),
+}

@@ -1,0 +1,105 @@
+"""What is remembered of one connection, made safe to show.
+
+It knows the names of the fields and what a hostile client may not put into them. It must not know
+where records go, nor how the octets were got.
+"""
+
+from null521.session import Session
+
+# Ours alone, and explained in the catalog that journalctl -x shows (units/null521.catalog).
+REFUSED = "adc0197229224739b70f918f356cfe68"
+MISCONFIGURED = "a9716ff62e6747459a2d54fff730ff40"
+
+ERROR, NOTICE, INFO = 3, 5, 6  # syslog(3)
+
+
+class Record:
+    """One line for people and its fields for programs; fields with several values repeat."""
+
+    def __init__(
+        self, message_id: str, priority: int, message: str, fields: list[tuple[str, str | int]]
+    ) -> None:
+        self.message_id = message_id
+        self.priority = priority
+        self.message = message
+        self.fields = fields
+
+
+def of_session(
+    session: Session,
+    client: tuple[str, str],
+    refuse_at: str,
+    ending: str,
+    seconds: float,
+    addresses: str,
+) -> Record:
+    """The record of a session that is over.
+
+    client: address and port, from peer.caller(). seconds: from the greeting to the end.
+    addresses: "full", "domain" or "none": how much of sender and recipients is kept.
+    """
+    address, port = client
+    helo = clean(session.helo)
+    sender = None if session.sender is None else mailbox(session.sender, addresses)
+    recipients = [mailbox(path, addresses) for path in session.recipients]
+
+    message = f"Refused {address or 'a local client'}"
+    if helo:
+        message += f" ({helo})"
+    if sender is not None:
+        message += f", mail from <{sender}>"
+    if recipients:
+        message += ", to " + ", ".join(f"<{recipient}>" for recipient in recipients)
+    if session.recipient_count > len(recipients):
+        message += f" and {session.recipient_count - len(recipients)} more"
+    plural = "" if session.commands == 1 else "s"
+    message += f"; {ending} after {session.commands} command{plural}, {seconds:.3f} s"
+
+    fields: list[tuple[str, str | int]] = []
+    if address:
+        fields.append(("CLIENT", address))
+    if port:
+        fields.append(("CLIENT_PORT", int(port)))
+    if helo:
+        fields.append(("HELO", helo))
+    if sender is not None:
+        fields.append(("SENDER", sender))
+    fields += [("RECIPIENT", recipient) for recipient in recipients]
+    fields += [
+        ("RECIPIENTS", session.recipient_count),
+        ("REFUSE_AT", refuse_at),
+        ("COMMANDS", session.commands),
+        ("OCTETS", session.octets),
+        ("DURATION_USEC", round(seconds * 1e6)),
+        ("ENDING", ending),
+    ]
+    priority = INFO if ending in ("quit", "eof", "reset") else NOTICE
+    return Record(REFUSED, priority, message, fields)
+
+
+def of_fault(fault: str) -> Record:
+    """The record of a setting that is no good, or of a wrong thing handed to us."""
+    return Record(MISCONFIGURED, ERROR, fault, [])
+
+
+def clean(octets: bytes) -> str:
+    """What a client said, with everything but printable characters escaped.
+
+    Printable is meant as by Unicode, for SMTPUTF8 (RFC 6531) is on offer. Escaped are control
+    characters, line ends, what is not UTF-8, and marks that turn the direction of writing.
+    """
+    text = octets.decode("utf-8", "backslashreplace")
+    if text.isprintable():
+        return text
+    return "".join(
+        c if c.isprintable() else c.encode("unicode_escape").decode("ascii") for c in text
+    )
+
+
+def mailbox(octets: bytes, addresses: str) -> str:
+    """A mail address as far as it may be kept; the null reverse-path stays the empty string."""
+    text = clean(octets)
+    if not text or addresses == "full":
+        return text
+    _, at, domain = text.rpartition("@")
+    return at + domain if addresses == "domain" and at else "..."

@@ -1,0 +1,118 @@
+"""Environment and flags in, Settings out, with a line for each value that is no good.
+
+It knows the names, defaults and limits of all settings, and is the only place that does. It must
+not know what they are used for, write anything, or end the process: a client may be waiting.
+"""
+
+import os
+from _collections_abc import Mapping  # as collections.abc has it; loaded already by os
+
+from null521.session import STAGES
+
+# name: (choices, or the kind of value in EXPECTED; what it is for), in the order of --help.
+# The default of each is in Settings.
+TABLE: dict[str, tuple[str | tuple[str, ...], str]] = {
+    "hostname": ("name", "the name in our replies"),
+    "text": ("text", "what follows the 521"),
+    "refuse-at": (STAGES, "the stage of the dialogue at which mail is refused"),
+    "idle-timeout": ("seconds", "how long a client may be silent, or leave replies unread"),
+    "session-timeout": ("seconds", "how long a session may last in all"),
+    "max-commands": ("number", "commands answered in one session"),
+    "max-line": ("number", "octets in one line, its end included"),
+    "max-octets": ("number", "octets read in one session"),
+    "log": (("auto", "journal", "syslog", "stderr", "json", "none"), "where records go"),
+    "log-addresses": (("full", "domain", "none"), "what records show of mail addresses"),
+}
+
+MAX_NAME = 255  # RFC 5321, 4.5.3.1.2
+MAX_TEXT = 500  # 512 of RFC 5321, 4.5.3.1.5, less "521 5.3.2 " and CRLF
+MAX_SECONDS = 3600  # more than a sender waits for anything: RFC 5321, 4.5.3.2
+MAX_NUMBER = 2**30
+
+EXPECTED = {
+    "name": f"1 to {MAX_NAME} printable ASCII characters, none of them blank",
+    "text": f"one line of 1 to {MAX_TEXT} printable ASCII characters",
+    "seconds": f"seconds, more than 0 and at most {MAX_SECONDS}",
+    "number": f"a whole number from 1 to {MAX_NUMBER}",
+}
+
+
+class Settings:
+    """What one run goes by: seconds are floats, sizes are octets.
+
+    faults: a line for each value that was no good and for which the default stands.
+    """
+
+    def __init__(self) -> None:
+        node = os.uname().nodename
+        self.hostname = node if _value("name", node) else "localhost"
+        self.text = ""  # set by read(), for it has the hostname in it
+        self.refuse_at = "greeting"  # as in the draft; what we ship sets rcpt
+        self.idle_timeout = 30.0
+        self.session_timeout = 60.0
+        self.max_commands = 100
+        self.max_line = 2048
+        self.max_octets = 65536
+        self.log = "auto"
+        self.log_addresses = "full"
+        self.faults: list[str] = []
+
+
+def read(arguments: list[str], environ: Mapping[str, str]) -> Settings:
+    """Settings from NULL521_* in the environment and from --name=value or --name value.
+
+    Flags win. A NULL521_* variable that is no setting passes without a word, for Kubernetes makes
+    such ones itself (NULL521_SERVICE_HOST, NULL521_PORT) where a Service has our name.
+    """
+    settings = Settings()
+    for name in TABLE:
+        variable = "NULL521_" + name.upper().replace("-", "_")
+        if variable in environ:
+            _set(settings, name, variable, environ[variable])
+    words = iter(arguments)
+    for word in words:
+        flag, equals, value = word.partition("=")
+        name = flag.removeprefix("--")
+        if name == flag or name not in TABLE:
+            settings.faults.append(f"{_shown(word)} is not an option; see null521 --help")
+        else:
+            _set(settings, name, flag, value if equals else next(words, ""))
+    if not settings.text:
+        settings.text = f"{settings.hostname} is configured NOT to accept any mail."
+    return settings
+
+
+def _set(settings: Settings, name: str, source: str, given: str) -> None:
+    kind = TABLE[name][0]
+    value = _value(kind, given)
+    if value is None:
+        right = expected(kind)
+        settings.faults.append(f"{source} is {_shown(given)}, but should be {right}")
+    else:
+        setattr(settings, name.replace("-", "_"), value)
+
+
+def expected(kind: str | tuple[str, ...]) -> str:
+    """What a value of that kind looks like, in words."""
+    return EXPECTED[kind] if isinstance(kind, str) else "one of " + ", ".join(kind)
+
+
+def _value(kind: str | tuple[str, ...], given: str) -> str | int | float | None:
+    """The value that was given, or None where it is no good."""
+    plain = given.isascii() and given.isprintable() and bool(given.strip())
+    if not isinstance(kind, str):
+        return given if given in kind else None
+    if kind == "name":
+        return given if plain and len(given) <= MAX_NAME and " " not in given else None
+    if kind == "text":
+        return given if plain and len(given) <= MAX_TEXT else None
+    # Digits first, and not too many: int() and float() also take "1_0", " 1", "1e9" and "nan".
+    digits = given.replace(".", "", 1) if kind == "seconds" else given
+    if not (plain and digits.isdigit() and len(digits) <= 10):
+        return None
+    number = float(given) if kind == "seconds" else int(given)
+    return number if 0 < number <= (MAX_SECONDS if kind == "seconds" else MAX_NUMBER) else None
+
+
+def _shown(given: str) -> str:
+    return ascii(given if len(given) <= 60 else given[:57] + "...")

@@ -1,0 +1,48 @@
+"""What all tests share: the program as installed, and skips that count as failures in CI."""
+
+import os
+import subprocess
+import sys
+from collections.abc import Generator
+from pathlib import Path
+
+import pytest
+
+TREE = Path(__file__).parent.parent
+
+
+def install(prefix: Path) -> Path:
+    """`make install` below the prefix, for the interpreter that runs the tests."""
+    python = sys._base_executable  # type: ignore[attr-defined]
+    site = subprocess.run(
+        [sys.executable, "-c", "import systemd; print(systemd.__path__[0])"],
+        check=True,
+        capture_output=True,
+        text=True,
+    ).stdout.strip()
+    subprocess.run(
+        ["make", "install", f"PREFIX={prefix}", f"PYTHON={python}", f"SITEDIR={Path(site).parent}"],
+        cwd=TREE,
+        check=True,
+        stdout=subprocess.DEVNULL,
+        env={k: v for k, v in os.environ.items() if k != "PYTHONDONTWRITEBYTECODE"},
+    )
+    return prefix / "bin" / "null521"
+
+
+@pytest.fixture(scope="session")
+def launcher(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The installed launcher, as a superserver starts it."""
+    return install(tmp_path_factory.mktemp("prefix"))
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(
+    item: pytest.Item, call: pytest.CallInfo[None]
+) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """With NULL521_TESTS_MUST_RUN set, as in CI, a test that skips has failed."""
+    report = yield
+    if report.skipped and os.environ.get("NULL521_TESTS_MUST_RUN"):
+        report.outcome = "failed"
+        report.longrepr = f"{item.nodeid} was skipped: {report.longrepr}"
+    return report
