@@ -99,8 +99,9 @@ def to_json(record: Record) -> bool:
     import time
 
     now = time.time()
+    second = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(now))
     entry: dict[str, object] = {
-        "time": f"{time.strftime('%Y-%m-%dT%H:%M:%S', time.gmtime(now))}.{int(now * 1000) % 1000:03}Z",
+        "time": f"{second}.{int(now % 1 * 1000):03}Z",
         "priority": record.priority,
         "message_id": record.message_id,
         "message": record.message,
@@ -113,8 +114,11 @@ def to_json(record: Record) -> bool:
         else:
             entry[name.lower()] = value
     # A longer line could block, or be torn by another process that writes to the same pipe.
-    while len(line := json.dumps(entry).encode()) >= MAX_LINE and recipients:
+    line = json.dumps(entry, ensure_ascii=False).encode()
+    while len(line) >= MAX_LINE and recipients:
         recipients.pop()
+        entry["message"] = record.message[:200]  # it repeats the fields
+        line = json.dumps(entry, ensure_ascii=False).encode()
     return _to_descriptor_2(line + b"\n")
 
 

@@ -4,7 +4,7 @@ It knows the names of the fields and what a hostile client may not put into them
 where records go, nor how the octets were got.
 """
 
-from null521.session import Session
+from null521.session import MAX_HELO, MAX_PATH, Session
 
 # Ours alone, and explained in the catalog that journalctl -x shows (units/null521.catalog).
 REFUSED = "adc0197229224739b70f918f356cfe68"
@@ -39,7 +39,7 @@ def of_session(
     addresses: "full", "domain" or "none": how much of sender and recipients is kept.
     """
     address, port = client
-    helo = clean(session.helo)
+    helo = clean(session.helo, MAX_HELO)
     sender = None if session.sender is None else mailbox(session.sender, addresses)
     recipients = [mailbox(path, addresses) for path in session.recipients]
 
@@ -82,23 +82,23 @@ def of_fault(fault: str) -> Record:
     return Record(MISCONFIGURED, ERROR, fault, [])
 
 
-def clean(octets: bytes) -> str:
-    """What a client said, with everything but printable characters escaped.
+def clean(octets: bytes, limit: int) -> str:
+    """What a client said, all but printable characters escaped, cut to `limit` characters.
 
     Printable is meant as by Unicode, for SMTPUTF8 (RFC 6531) is on offer. Escaped are control
     characters, line ends, what is not UTF-8, and marks that turn the direction of writing.
     """
     text = octets.decode("utf-8", "backslashreplace")
     if text.isprintable():
-        return text
+        return text[:limit]
     return "".join(
         c if c.isprintable() else c.encode("unicode_escape").decode("ascii") for c in text
-    )
+    )[:limit]
 
 
 def mailbox(octets: bytes, addresses: str) -> str:
     """A mail address as far as it may be kept; the null reverse-path stays the empty string."""
-    text = clean(octets)
+    text = clean(octets, MAX_PATH)
     if not text or addresses == "full":
         return text
     _, at, domain = text.rpartition("@")
