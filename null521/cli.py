@@ -15,10 +15,11 @@ def main(arguments: list[str] | None = None) -> int:
     """Do what the arguments say, sys.argv's by default; return the exit status."""
     if arguments is None:
         arguments = sys.argv[1:]
-    if arguments and arguments[0] in ("-h", "--help", "--version") and not _stdout_is_a_socket():
-        from null521 import usage
+    for flag in ("-h", "--help", "--version"):
+        if flag in arguments and not _stdout_is_a_socket():
+            from null521 import usage
 
-        return usage.show(arguments[0])
+            return usage.show(flag)
     try:
         return handler.run(settings.read(arguments, os.environ))
     except KeyboardInterrupt:  # on a terminal

@@ -115,4 +115,5 @@ def _value(kind: str | tuple[str, ...], given: str) -> str | int | float | None:
 
 
 def _shown(given: str) -> str:
-    return ascii(given if len(given) <= 60 else given[:57] + "...")
+    text = ascii(given[:60])
+    return text if len(text) <= 60 else text[:57] + "..."

@@ -7,6 +7,11 @@ from collections.abc import Generator
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
+
+# No examples are kept between runs, so that a run leaves nothing behind in the tree.
+settings.register_profile("null521", database=None, deadline=None)
+settings.load_profile("null521")
 
 TREE = Path(__file__).parent.parent
 

@@ -1,0 +1,474 @@
+"""One connection against clients of every kind, and whatever a superserver may hand over."""
+
+import contextlib
+import os
+import pty
+import re
+import socket
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from client import PATIENCE, Answered, answered, tcp_pair
+
+TEXT = "h.example is configured NOT to accept any mail."
+REFUSED = f"521 {TEXT}\r\n".encode()
+BYE = b"221 h.example\r\n"
+GREETING = b"220 h.example ESMTP null521\r\n"
+TRANSCRIPTS = sorted(Path(__file__).parent.glob("transcripts/*.txt"))
+
+# How long after its bound a session may last: the goodbye waits 2 s for the client, and a busy
+# machine is not to fail the tests.
+GRACE = 8.0
+
+
+def ending(record: str) -> str:
+    found = re.search(r"; (\w+) after \d+ commands?, \d+\.\d{3} s\n$", record)
+    assert found, record
+    return found[1]
+
+
+# What a client may say.
+
+
+@pytest.mark.parametrize("path", TRANSCRIPTS, ids=lambda path: path.stem)
+def test_transcript(launcher: Path, path: Path) -> None:
+    """All of a transcript in one segment, to the program as installed."""
+    lines = path.read_text().splitlines()
+    said = "".join(line[3:] + "\r\n" for line in lines if line.startswith("C:"))
+    expected = "".join(line[3:] + "\r\n" for line in lines if line.startswith("S:"))
+    flags = [f"--refuse-at={path.stem.partition('-')[0]}", "--hostname=canon.inria.fr"]
+    with answered(launcher, *flags) as to:
+        to.client.sendall(said.encode())
+        assert to.read_all().decode() == expected
+        assert ending(to.record()) == "quit"
+
+
+CLIENT_HELLO = bytes.fromhex("16030100c4010000c00303") + bytes(range(185)) + b"\n"
+HTTP = b"GET / HTTP/1.1\r\nHost: h.example\r\nUser-Agent: x\r\n\r\n"
+
+
+@pytest.mark.parametrize(
+    ("octets", "replies"),
+    [
+        (b"\0\0\0\r\n", 1),
+        (b"MAIL \0FROM:<\0>\r\n", 1),
+        (bytes(range(128, 256)) + b"\r\n", 1),
+        ("MAIL FROM:<grün@exämple>\r\n".encode("latin-1"), 1),
+        (CLIENT_HELLO, CLIENT_HELLO.count(b"\n")),
+        (HTTP, 4),
+        (b"\r\n\r\n\n\n", 4),
+        (b"\r\r\r\n", 1),
+    ],
+    ids=["NULs", "NULs in MAIL", "8-bit", "latin-1", "TLS", "HTTP", "empty lines", "CRs"],
+)
+def test_what_is_not_smtp_is_refused_line_by_line(
+    launcher: Path, octets: bytes, replies: int
+) -> None:
+    with answered(launcher) as to:
+        to.client.sendall(octets + b"QUIT\r\n")
+        assert to.read_all() == REFUSED * (1 + replies) + BYE
+        record = to.record()
+    assert ending(record) == "quit"
+    assert record[:-1].isprintable()
+
+
+@pytest.mark.parametrize("stage", ["greeting", "rcpt"])
+def test_eof_at_every_point(launcher: Path, stage: str) -> None:
+    said = b"EHLO x\r\nMAIL FROM:<a@b>\r\nRCPT TO:<c@d>\r\n"
+    for length in range(0, len(said) + 1, 3):
+        with answered(launcher, f"--refuse-at={stage}") as to:
+            to.client.sendall(said[:length])
+            to.client.shutdown(socket.SHUT_WR)
+            replies = to.read_all()
+            assert len(re.findall(rb"^\d{3} ", replies, re.M)) == 1 + said[:length].count(b"\n")
+            assert replies.endswith(b"\r\n")
+            assert ending(to.record()) == "eof"
+
+
+def test_half_close_after_quit(launcher: Path) -> None:
+    with answered(launcher) as to:
+        to.client.sendall(b"EHLO x\r\nQUIT\r\n")
+        to.client.shutdown(socket.SHUT_WR)
+        assert to.read_all() == REFUSED * 2 + BYE
+        assert ending(to.record()) == "quit"
+
+
+# Bounds. A client that sends first and reads afterwards must find its last reply whole, which a
+# RST in between would have taken from it.
+
+
+@pytest.mark.parametrize(
+    ("octets", "replies"),
+    [
+        (b"NOOP\r\n" * 10_000, 102),
+        (b"x" * 10_000_000, 2),
+        (b"RCPT TO:<" + b"x" * 2000 + b">\r\n" + b"y" * 2048, 3),
+        (
+            (b"RCPT TO:<" + b"x" * 1989 + b">\r\n") * 40,
+            34,
+        ),  # 2001 octets each: 65536 is in the 33rd
+        (b"NOOP\r\nQUIT\r\n" + b"z" * 1_000_000, 2),
+    ],
+    ids=["10,000 commands", "10 MB without line end", "a long line", "octets", "after QUIT"],
+)
+def test_last_reply_arrives_whole_where_a_bound_is_hit(
+    launcher: Path, octets: bytes, replies: int
+) -> None:
+    with answered(launcher) as to:
+        to.client.sendall(octets)
+        to.client.shutdown(socket.SHUT_WR)
+        received = to.read_all()
+        record = to.record()
+    if b"QUIT" in octets:
+        assert received == REFUSED * replies + BYE
+        assert ending(record) == "quit"
+    else:
+        assert received == REFUSED * replies
+        assert ending(record) == "limit"
+
+
+def test_a_silent_client_is_told_and_left(launcher: Path) -> None:
+    start = time.monotonic()
+    with answered(launcher, "--refuse-at=rcpt", "--idle-timeout=1") as to:
+        assert to.read_all() == GREETING + REFUSED
+        assert 1 <= time.monotonic() - start < 1 + GRACE
+        assert ending(to.record()) == "idle"
+
+
+def test_one_octet_every_five_seconds(launcher: Path) -> None:
+    start = time.monotonic()
+    with answered(launcher, "--session-timeout=12") as to:
+        replies = b""
+        to.client.settimeout(5)
+        for octet in b"EHLO a.very.patient.client":
+            try:
+                while chunk := to.client.recv(4096):
+                    replies += chunk
+                break
+            except TimeoutError:
+                to.client.sendall(bytes([octet]))
+        assert replies == REFUSED * 2
+        assert 12 <= time.monotonic() - start < 12 + GRACE
+        to.client.close()
+        assert ending(to.record()) == "deadline"
+
+
+@pytest.mark.parametrize(
+    ("flags", "how"),
+    [
+        (["--max-commands=1000000000", "--max-octets=1000000000", "--idle-timeout=1"], "idle"),
+        (
+            ["--max-commands=1000000000", "--max-octets=1000000000", "--session-timeout=2"],
+            "deadline",
+        ),
+        ([], "limit"),
+    ],
+)
+def test_a_client_that_sends_and_never_reads(launcher: Path, flags: list[str], how: str) -> None:
+    start = time.monotonic()
+    with answered(launcher, *flags) as to:
+        to.client.setblocking(False)
+        while to.process.poll() is None and time.monotonic() - start < PATIENCE:
+            try:
+                to.client.send(b"NOOP\r\n" * 1000)
+            except BlockingIOError:
+                time.sleep(0.01)
+            except OSError:
+                break
+        assert ending(to.record()) == how
+    assert time.monotonic() - start < 2 + 2 + GRACE
+
+
+def test_drip_feeding_the_goodbye_does_not_stretch_it(launcher: Path) -> None:
+    start = time.monotonic()
+    with answered(launcher) as to:
+        to.client.sendall(b"QUIT\r\n")
+        while to.process.poll() is None and time.monotonic() - start < PATIENCE:
+            try:
+                to.client.send(b"x")
+            except OSError:
+                break
+            time.sleep(0.1)
+        assert ending(to.record()) == "quit"
+    assert time.monotonic() - start < 2 + GRACE
+
+
+def test_rst_after_the_greeting(launcher: Path) -> None:
+    with answered(launcher, "--refuse-at=rcpt") as to:
+        assert to.client.recv(100) == GREETING
+        # SO_LINGER with a time of 0: close sends RST, socket(7).
+        to.client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\1\0\0\0\0\0\0\0")
+        to.client.close()
+        assert ending(to.record()) == "reset"
+
+
+def test_rst_before_the_greeting(launcher: Path) -> None:
+    client, connection = tcp_pair()
+    client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\1\0\0\0\0\0\0\0")
+    client.close()
+    with connection:
+        done = subprocess.run(
+            [launcher, "--log=stderr"],
+            stdin=connection,
+            stdout=connection,
+            stderr=subprocess.PIPE,
+            timeout=PATIENCE,
+            check=True,
+        )
+    assert ending(done.stderr.decode()) == "reset"
+
+
+# What a superserver may hand over.
+
+
+def test_unix_socket_and_socketpair(launcher: Path, tmp_path: Path) -> None:
+    server = socket.socket(socket.AF_UNIX)
+    with server:
+        server.bind(str(tmp_path / "s"))
+        server.listen()
+        named = socket.socket(socket.AF_UNIX)
+        named.connect(str(tmp_path / "s"))
+        pairs = [(named, server.accept()[0]), socket.socketpair()]
+    for client, connection in pairs:
+        client.settimeout(PATIENCE)
+        process = subprocess.Popen(
+            [launcher, "--hostname=h.example", "--log=stderr"],
+            stdin=connection,
+            stdout=connection,
+            stderr=subprocess.PIPE,
+        )
+        connection.close()
+        with client:
+            # Octets left unread at close would be a ECONNRESET for the client: unix(7).
+            client.sendall(b"MAIL FROM:<a@b>\r\nQUIT\r\n" + b"x" * 100_000)
+            assert Answered(client, process).read_all() == REFUSED * 2 + BYE
+        record = Answered(client, process).record()
+        assert record.startswith("null521: Refused a local client, mail from <a@b>; quit after 2 ")
+
+
+def test_pipes_and_the_environments_word_for_the_client(launcher: Path) -> None:
+    done = subprocess.run(
+        [launcher, "--hostname=h.example", "--log=stderr"],
+        input=b"MAIL FROM:<a@b>\r\nQUIT\r\n",
+        capture_output=True,
+        env={"NCAT_REMOTE_ADDR": "192.0.2.1", "NCAT_REMOTE_PORT": "4711"},
+        timeout=PATIENCE,
+        check=True,
+    )
+    assert done.stdout == REFUSED * 2 + BYE
+    assert done.stderr.startswith(b"null521: Refused 192.0.2.1, mail from <a@b>; quit after 2 ")
+
+
+def test_listen_fds(launcher: Path) -> None:
+    client, connection = tcp_pair()
+    start = 'exec 3<&0 </dev/null >/dev/null; LISTEN_PID=$$ LISTEN_FDS=1 exec "$0" "$@"'
+    process = subprocess.Popen(
+        ["sh", "-c", start, launcher, "--hostname=h.example", "--log=stderr"],
+        stdin=connection,
+        stderr=subprocess.PIPE,
+    )
+    connection.close()
+    to = Answered(client, process)
+    with client:
+        client.sendall(b"QUIT\r\n")
+        assert to.read_all() == REFUSED + BYE
+    assert "Refused 127.0.0.1; quit" in to.record()
+
+
+def test_listen_fds_meant_for_another_process(launcher: Path) -> None:
+    done = subprocess.run(
+        [launcher, "--hostname=h.example", "--log=none"],
+        input=b"QUIT\r\n",
+        stdout=subprocess.PIPE,
+        env={"LISTEN_PID": "1", "LISTEN_FDS": "1"},
+        timeout=PATIENCE,
+        check=True,
+    )
+    assert done.stdout == REFUSED + BYE
+
+
+def test_terminal(launcher: Path) -> None:
+    ours, theirs = pty.openpty()
+    process = subprocess.Popen(
+        [launcher, "--hostname=h.example", "--log=none"],
+        stdin=theirs,
+        stdout=theirs,
+        stderr=theirs,
+    )
+    os.close(theirs)
+    shown = b""
+    os.write(ours, b"QUIT\n")
+    with contextlib.suppress(OSError):  # EIO is the end of a terminal whose other side is closed
+        while True:
+            shown += os.read(ours, 4096)
+    os.close(ours)
+    assert process.wait(timeout=PATIENCE) == 0
+    assert b"null521: speaking SMTP on this terminal; to answer on a port: systemd-socket" in shown
+    assert b"521 h.example is configured NOT" in shown
+    assert b"221 h.example" in shown
+
+
+def test_a_terminal_is_left_as_it_was(launcher: Path) -> None:
+    """O_NONBLOCK would stay on the open file, and so for the shell: fcntl(2)."""
+    ours, theirs = pty.openpty()
+    command = [launcher, "--log=none"]
+    subprocess.run(command, input=b"QUIT\r\n", stdout=theirs, check=True, timeout=PATIENCE)
+    assert os.get_blocking(theirs)
+    os.close(ours)
+    os.close(theirs)
+
+
+@pytest.mark.parametrize(
+    ("kind", "message"),
+    [
+        (socket.SOCK_STREAM, "standard input is a listening socket, but should be an accepted"),
+        (socket.SOCK_DGRAM, "standard input is a datagram socket, but SMTP needs a stream"),
+    ],
+)
+def test_the_wrong_kind_of_socket(launcher: Path, kind: socket.SocketKind, message: str) -> None:
+    with socket.socket(socket.AF_INET, kind) as wrong:
+        wrong.bind(("127.0.0.1", 0))
+        if kind == socket.SOCK_STREAM:
+            wrong.listen()
+        done = subprocess.run(
+            [launcher, "--log=none"],
+            stdin=wrong,
+            stdout=wrong,
+            stderr=subprocess.PIPE,
+            timeout=PATIENCE,
+            check=False,
+        )
+    assert done.returncode == 78
+    assert done.stderr.decode().startswith(f"null521: {message}")
+    assert done.stderr.count(b"\n") == 1
+
+
+def closing(*descriptors: int) -> Callable[[], None]:
+    def close() -> None:
+        for fd in descriptors:
+            os.close(fd)
+
+    return close
+
+
+def test_standard_input_closed(launcher: Path) -> None:
+    done = subprocess.run(
+        [launcher, "--log=none"],
+        capture_output=True,
+        preexec_fn=closing(0),
+        timeout=PATIENCE,
+        check=False,
+    )
+    assert (done.returncode, done.stdout) == (78, b"")
+    assert done.stderr.startswith(b"null521: standard input is closed")
+    assert done.stderr.count(b"\n") == 1
+
+
+@pytest.mark.parametrize("closed", [(1,), (2,), (1, 2)], ids=str)
+@pytest.mark.parametrize("log", ["auto", "stderr", "json", "journal", "syslog", "none"])
+def test_other_descriptors_closed(launcher: Path, closed: tuple[int, ...], log: str) -> None:
+    client, connection = tcp_pair()
+    with client:
+        process = subprocess.Popen(
+            [launcher, "--hostname=h.example", f"--log={log}", "--nonsense"],
+            stdin=connection,
+            stdout=connection,
+            stderr=subprocess.DEVNULL,
+            preexec_fn=closing(*closed),
+        )
+        connection.close()
+        client.sendall(b"QUIT\r\n")
+        assert Answered(client, process).read_all() == REFUSED + BYE
+        assert process.wait(timeout=PATIENCE) == 78
+
+
+@pytest.mark.parametrize("log", ["auto", "stderr", "json", "journal", "syslog", "none"])
+def test_standard_error_is_the_client(launcher: Path, log: str) -> None:
+    """As inetd and xinetd have it. Neither record nor complaint may come through there."""
+    client, connection = tcp_pair()
+    with client:
+        process = subprocess.Popen(
+            [launcher, "--hostname=h.example", f"--log={log}", "--nonsense", "--text=\n"],
+            stdin=connection,
+            stdout=connection,
+            stderr=connection,
+        )
+        connection.close()
+        client.sendall(b"MAIL FROM:<a@b>\r\nQUIT\r\n")
+        assert Answered(client, process).read_all() == REFUSED * 2 + BYE
+        assert process.wait(timeout=PATIENCE) == 78
+
+
+@pytest.mark.parametrize("flag", ["--help", "--version"])
+def test_help_is_not_for_clients(launcher: Path, flag: str) -> None:
+    client, connection = tcp_pair()
+    with client, connection:
+        process = subprocess.Popen(
+            [launcher, flag], stdin=connection, stdout=connection, stderr=connection
+        )
+        connection.close()
+        client.sendall(b"QUIT\r\n")
+        replies = Answered(client, process).read_all()
+        assert re.fullmatch(rb"521 [^\r\n]+\r\n221 [^\r\n]+\r\n", replies)
+        assert process.wait(timeout=PATIENCE) == 78
+
+
+def test_bad_settings_are_one_line_each_and_the_client_gets_its_521(launcher: Path) -> None:
+    with answered(launcher, "--refuse-at=never", "--log=none") as to:
+        to.client.sendall(b"QUIT\r\n")
+        assert to.read_all() == REFUSED + BYE
+        _, said = to.process.communicate(timeout=PATIENCE)
+        assert to.process.returncode == 78
+    assert said.decode() == (
+        "null521: --refuse-at is 'never', but should be one of greeting, helo, mail, rcpt\n"
+    )
+
+
+def test_the_drafts_daemon_octet_for_octet() -> None:
+    """python -m null521 with the draft's host name, for any commands."""
+    said = b"HELO x\r\nEXPN y\r\n\r\n\xff\0\r\nDATA\r\nturn\nquit\r\n"
+    done = subprocess.run(
+        [sys.executable, "-m", "null521"],
+        input=said,
+        stdout=subprocess.PIPE,
+        cwd=Path(__file__).parent.parent,
+        env={"NULL521_HOSTNAME": "canon.inria.fr", "NULL521_LOG": "none"},
+        timeout=PATIENCE,
+        check=True,
+    )
+    refused = b"521 canon.inria.fr is configured NOT to accept any mail.\r\n"
+    assert done.stdout == refused * 7 + b"221 canon.inria.fr\r\n"
+
+
+def test_help_and_version_for_people(launcher: Path) -> None:
+    command = [launcher, "--help"]
+    text = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+    for name in ("hostname", "refuse-at", "idle-timeout", "max-octets", "log-addresses"):
+        assert f"--{name} " in text
+    command = [launcher, "--version"]
+    text = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+    assert re.fullmatch(r"null521 \d+\.\d+\.\d+\n", text)
+
+
+def test_many_at_once(launcher: Path) -> None:
+    """Each its own process: nothing is shared that one could spoil for another."""
+    failures: list[bytes] = []
+
+    def one() -> None:
+        with answered(launcher) as to:
+            to.client.sendall(b"QUIT\r\n")
+            replies = to.read_all()
+            if replies != REFUSED + BYE:
+                failures.append(replies)
+
+    threads = [threading.Thread(target=one) for _ in range(20)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert failures == []

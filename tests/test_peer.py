@@ -1,0 +1,94 @@
+"""Who is calling: the socket's word, the environment's, and neither."""
+
+import socket
+
+import pytest
+
+from null521.peer import caller, plain_address
+
+
+def accepted(family: socket.AddressFamily, address: str) -> tuple[socket.socket, socket.socket]:
+    """A client and the connection to it as a server has it."""
+    with socket.create_server(
+        (address, 0), family=family, dualstack_ipv6=address == "::"
+    ) as server:
+        client = socket.create_connection(
+            ("127.0.0.1" if address == "::" else address, *server.getsockname()[1:2])
+        )
+        connection, _ = server.accept()
+    return client, connection
+
+
+@pytest.mark.parametrize(
+    ("family", "listening", "address"),
+    [
+        (socket.AF_INET, "127.0.0.1", "127.0.0.1"),
+        (socket.AF_INET6, "::1", "::1"),
+        (socket.AF_INET6, "::", "127.0.0.1"),
+    ],
+    ids=["IPv4", "IPv6", "IPv4 mapped to IPv6"],
+)
+def test_the_socket_is_believed_before_the_environment(
+    family: socket.AddressFamily, listening: str, address: str
+) -> None:
+    client, connection = accepted(family, listening)
+    stale = {"TCPREMOTEIP": "192.0.2.9", "REMOTE_ADDR": "192.0.2.9", "REMOTE_PORT": "9"}
+    with client, connection:
+        assert caller(connection, stale) == (address, str(client.getsockname()[1]))
+
+
+@pytest.mark.parametrize(
+    ("environ", "client"),
+    [
+        ({"REMOTE_ADDR": "192.0.2.1", "REMOTE_PORT": "4711"}, ("192.0.2.1", "4711")),
+        ({"TCPREMOTEIP": "192.0.2.1", "TCPREMOTEPORT": "4711"}, ("192.0.2.1", "4711")),
+        ({"TCP6REMOTEIP": "2001:db8::1", "TCP6REMOTEPORT": "1"}, ("2001:db8::1", "1")),
+        ({"REMOTE_HOST": "::ffff:192.0.2.1"}, ("192.0.2.1", "")),
+        (
+            {
+                "SOCAT_PEERADDR": "[2001:0db8:0000:0000:0000:0000:0000:0001]",
+                "SOCAT_PEERPORT": "7",
+            },
+            ("2001:db8::1", "7"),
+        ),
+        ({"NCAT_REMOTE_ADDR": "192.0.2.1", "NCAT_REMOTE_PORT": "65535"}, ("192.0.2.1", "65535")),
+        ({"REMOTE_ADDR": "192.0.2.1", "REMOTE_PORT": "1\n"}, ("192.0.2.1", "")),
+        ({"REMOTE_HOST": "<no address>", "SOCAT_PEERADDR": "192.0.2.1"}, ("192.0.2.1", "")),
+        ({"REMOTE_ADDR": "mail.example", "REMOTE_PORT": "25"}, ("", "")),
+        ({}, ("", "")),
+    ],
+)
+def test_the_environment_is_believed_where_there_is_no_network_socket(
+    environ: dict[str, str], client: tuple[str, str]
+) -> None:
+    ours, theirs = socket.socketpair()
+    with ours, theirs:
+        assert caller(ours, environ) == client
+    assert caller(None, environ) == client
+
+
+def test_a_client_that_is_gone_already() -> None:
+    client, connection = accepted(socket.AF_INET, "127.0.0.1")
+    # SO_LINGER with a time of 0: close sends RST, socket(7).
+    client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\1\0\0\0\0\0\0\0")
+    client.close()
+    with connection:
+        assert caller(connection, {"REMOTE_ADDR": "192.0.2.1"}) == ("192.0.2.1", "")
+
+
+@pytest.mark.parametrize(
+    ("text", "address"),
+    [
+        ("192.0.2.1", "192.0.2.1"),
+        ("2001:DB8:0:0::1", "2001:db8::1"),
+        ("::FFFF:192.0.2.1", "192.0.2.1"),
+        ("fe80::1%eth0", "fe80::1"),
+        ("192.0.2.1\0", ""),
+        ("192.0.2.256", ""),
+        ("192.0.2", ""),
+        ("\udcff", ""),
+        ("", ""),
+    ],
+)
+def test_plain_address(text: str, address: str) -> None:
+    assert plain_address(text) == address

@@ -1,0 +1,117 @@
+"""The record: what it says of a session, and what a hostile client cannot make it say."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from null521 import record
+from null521.session import Session
+
+
+def of(
+    octets: bytes, client: tuple[str, str] = ("192.0.2.1", "4711"), **other: str
+) -> record.Record:
+    session = Session("h.example", "no mail", "rcpt")
+    session.receive(octets)
+    ending = other.get("ending", session.ending or "eof")
+    return record.of_session(session, client, "rcpt", ending, 0.25, other.get("addresses", "full"))
+
+
+MAIL = b"EHLO mx.b.c\r\nMAIL FROM:<a@b.c>\r\nRCPT TO:<x@y.z>\r\nRCPT TO:<v@w>\r\nQUIT\r\n"
+
+
+def test_all_that_is_known() -> None:
+    entry = of(MAIL)
+    assert entry.message == (
+        "Refused 192.0.2.1 (mx.b.c), mail from <a@b.c>, to <x@y.z>, <v@w>; "
+        "quit after 5 commands, 0.250 s"
+    )
+    assert entry.fields == [
+        ("CLIENT", "192.0.2.1"),
+        ("CLIENT_PORT", 4711),
+        ("HELO", "mx.b.c"),
+        ("SENDER", "a@b.c"),
+        ("RECIPIENT", "x@y.z"),
+        ("RECIPIENT", "v@w"),
+        ("RECIPIENTS", 2),
+        ("REFUSE_AT", "rcpt"),
+        ("COMMANDS", 5),
+        ("OCTETS", len(MAIL)),
+        ("DURATION_USEC", 250_000),
+        ("ENDING", "quit"),
+    ]
+    assert (entry.message_id, entry.priority) == (record.REFUSED, record.INFO)
+
+
+def test_what_is_not_known_has_no_field() -> None:
+    entry = of(b"", client=("", ""))
+    assert entry.message == "Refused a local client; eof after 0 commands, 0.250 s"
+    assert [name for name, _ in entry.fields] == [
+        "RECIPIENTS",
+        "REFUSE_AT",
+        "COMMANDS",
+        "OCTETS",
+        "DURATION_USEC",
+        "ENDING",
+    ]
+
+
+def test_the_null_reverse_path_is_not_the_same_as_none() -> None:
+    entry = of(b"MAIL FROM:<>\r\n")
+    assert ("SENDER", "") in entry.fields
+    assert ", mail from <>;" in entry.message
+
+
+def test_recipients_beyond_the_first_are_counted() -> None:
+    entry = of(b"RCPT TO:<x@y>\r\n" * 25)
+    assert len([value for name, value in entry.fields if name == "RECIPIENT"]) == 10
+    assert ("RECIPIENTS", 25) in entry.fields
+    assert "<x@y> and 15 more; " in entry.message
+
+
+@pytest.mark.parametrize(
+    ("addresses", "sender", "recipient"),
+    [("full", "a@b.c", "x@y.z"), ("domain", "@b.c", "@y.z"), ("none", "...", "...")],
+)
+def test_log_addresses(addresses: str, sender: str, recipient: str) -> None:
+    entry = of(MAIL, addresses=addresses)
+    fields = dict(reversed(entry.fields))
+    assert (fields["SENDER"], fields["RECIPIENT"]) == (sender, recipient)
+    kept = entry.message + str(entry.fields)
+    assert ("a@" in kept) == ("x@" in kept) == (addresses == "full")
+
+
+@pytest.mark.parametrize("addresses", ["domain", "none"])
+def test_a_local_part_without_domain_is_not_kept_either(addresses: str) -> None:
+    assert "secret" not in str(of(b"MAIL FROM:<secret>\r\n", addresses=addresses).fields)
+
+
+@pytest.mark.parametrize("ending", ["idle", "deadline", "limit"])
+def test_a_bound_that_was_hit_is_worth_notice(ending: str) -> None:
+    assert of(b"", ending=ending).priority == record.NOTICE
+
+
+@pytest.mark.parametrize(
+    ("octets", "text"),
+    [
+        (b"plain", "plain"),
+        ("grün@exämple".encode(), "grün@exämple"),
+        (b"a\r\nb", "a\\r\\nb"),
+        (b"\0\x1b[2J", "\\x00\\x1b[2J"),
+        (b"\xff\xfe", "\\xff\\xfe"),
+        ("\u202e".encode(), "\\u202e"),  # turns the direction of writing
+        ("\u2028\u00a0".encode(), "\\u2028\\xa0"),
+    ],
+)
+def test_clean(octets: bytes, text: str) -> None:
+    assert record.clean(octets, 100) == text
+
+
+@given(st.binary(max_size=3000), st.sampled_from(["full", "domain", "none"]))
+def test_any_octets_make_a_bounded_and_printable_record(octets: bytes, addresses: str) -> None:
+    said = octets.replace(b"\n", b"")[:400]
+    entry = of(b"EHLO %s\nMAIL FROM:<%s>\nRCPT TO:<%s>\n" % (said, said, said), addresses=addresses)
+    for value in [entry.message, *(value for _, value in entry.fields)]:
+        assert str(value).isprintable()
+    assert len(entry.message) < 1100
+    assert all(len(str(value)) <= 320 for _, value in entry.fields)

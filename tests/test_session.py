@@ -1,0 +1,199 @@
+"""The dialogue: transcripts of each stage, and what holds for any octets cut in any way."""
+
+import re
+from itertools import pairwise
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from null521.session import DIALOGUE, MAX_RECIPIENTS, STAGES, Session
+
+HOST = "canon.inria.fr"
+TEXT = f"{HOST} is configured NOT to accept any mail."
+TRANSCRIPTS = sorted(Path(__file__).parent.glob("transcripts/*.txt"))
+
+# RFC 5321, 4.2: three digits, "-" on all lines but the last, text, CRLF; 4.5.3.1.5: 512 octets.
+LINE = rb"(?P<code>[2-5][0-5][0-9])%s[\x20-\x7e]{1,506}\r\n"
+REPLY = re.compile(rb"(?:" + LINE.replace(b"?P<code>", b"") % b"-" + rb")*" + LINE % b" ")
+
+VERBS = [b"EHLO x", b"HELO x", b"MAIL FROM:<a@b>", b"RCPT TO:<c@d>", b"DATA", b"RSET", b"NOOP"]
+VERBS += [b"VRFY x", b"AUTH PLAIN", b"STARTTLS", b"BDAT 3", b"quit now", b"QUIT", b"", b"\0\xff"]
+lines = st.one_of(st.sampled_from(VERBS), st.binary(max_size=80).filter(lambda b: b"\n" not in b))
+dialogues = st.one_of(
+    st.binary(max_size=600),
+    st.lists(st.tuples(lines, st.sampled_from([b"\r\n", b"\n"])), max_size=30).map(
+        lambda pairs: b"".join(line + end for line, end in pairs)
+    ),
+)
+stages = st.sampled_from(STAGES)
+
+
+def small(stage: str) -> Session:
+    """A session whose bounds are near enough to be hit."""
+    return Session(HOST, TEXT, stage, max_commands=20, max_line=64, max_octets=400)
+
+
+def codes(octets: bytes) -> list[int]:
+    """The codes of a run of well-formed replies; fails if there is anything else in it."""
+    found, end = [], 0
+    for match in REPLY.finditer(octets):
+        assert match.start() == end, octets
+        found.append(int(match["code"]))
+        end = match.end()
+    assert end == len(octets), octets
+    return found
+
+
+def talk(session: Session, chunks: list[bytes]) -> bytes:
+    return session.greeting() + b"".join(session.receive(chunk) for chunk in chunks)
+
+
+@pytest.mark.parametrize("path", TRANSCRIPTS, ids=lambda path: path.stem)
+@pytest.mark.parametrize("end", ["\r\n", "\n"], ids=["CRLF", "LF"])
+def test_transcript(path: Path, end: str) -> None:
+    session = Session(HOST, TEXT, path.stem.partition("-")[0])
+    said, expected = session.greeting().decode(), ""
+    for line in path.read_text().splitlines():
+        who, text = line[:3], line[3:]
+        if who == "S: ":
+            expected += text + "\r\n"
+        else:
+            assert said == expected
+            said, expected = session.receive((text + end).encode()).decode(), ""
+    assert said == expected
+    assert session.ending == "quit"
+
+
+def test_all_stages_have_a_transcript() -> None:
+    assert {path.stem.partition("-")[0] for path in TRANSCRIPTS} == set(STAGES)
+
+
+def test_no_row_of_the_table_accepts_a_message() -> None:
+    for event in ("RCPT", "DATA", "all else"):
+        assert {code for code, _, _ in DIALOGUE[event]} == {521}
+    assert all(code != 354 for row in DIALOGUE.values() for code, _, _ in row)
+
+
+@given(stages, dialogues)
+def test_replies_are_well_formed_and_one_a_command(stage: str, octets: bytes) -> None:
+    session = small(stage)
+    assert codes(session.greeting()) == [521 if stage == "greeting" else 220]
+    replies = codes(session.receive(octets))
+    # Over a bound, the last 521 is the answer to what was over it.
+    assert len(replies) == session.commands + (session.ending == "limit")
+    assert set(replies) <= {221, 250, 521}
+    assert (session.ending == "quit") == (221 in replies)
+
+
+@given(stages, dialogues, st.data())
+def test_replies_do_not_depend_on_how_octets_are_cut(
+    stage: str, octets: bytes, data: st.DataObject
+) -> None:
+    cuts = data.draw(st.lists(st.integers(0, len(octets)), max_size=12).map(sorted))
+    edges = [0, *cuts, len(octets)]
+    pieces = [octets[a:b] for a, b in pairwise(edges)]
+    singles = [octets[i : i + 1] for i in range(len(octets))]
+    whole, cut, dripped = small(stage), small(stage), small(stage)
+    assert talk(cut, pieces) == talk(whole, [octets]) == talk(dripped, singles)
+    for other in (cut, dripped):
+        assert other.ending == whole.ending
+        assert (other.helo, other.sender, other.recipients, other.commands) == (
+            whole.helo,
+            whole.sender,
+            whole.recipients,
+            whole.commands,
+        )
+
+
+@given(stages, st.sampled_from([b"RCPT", b"rcpt", b"DATA", b"dAtA", b"BDAT"]), dialogues, lines)
+def test_never_a_2xx_to_rcpt_or_data(stage: str, verb: bytes, before: bytes, rest: bytes) -> None:
+    session = Session(HOST, TEXT, stage)
+    session.receive(before + b"\n")
+    if not session.ending:
+        assert codes(session.receive(verb + b" " + rest + b"\r\n"))[0] == 521
+
+
+@given(stages, dialogues)
+def test_enhanced_codes_only_after_ehlo_offered_them(stage: str, octets: bytes) -> None:
+    session = small(stage)
+    replies = talk(session, [octets])
+    offered = replies.find(b"ENHANCEDSTATUSCODES")
+    before = replies if offered < 0 else replies[:offered]
+    assert b"5.3.2" not in before
+    assert b"2.0.0" not in before
+
+
+@settings(max_examples=20)
+@given(st.integers(0, 3 * MAX_RECIPIENTS))
+def test_what_is_remembered_is_bounded(count: int) -> None:
+    session = Session(HOST, TEXT, "rcpt")
+    session.receive(b"EHLO " + b"h" * 2000 + b"\nMAIL FROM:<" + b"s" * 2000 + b">\n")
+    session.receive(b"".join(b"RCPT TO:<%d@x>\n" % i for i in range(count)))
+    assert len(session.helo) == 255
+    assert session.sender == b"s" * 320
+    assert session.recipient_count == count
+    assert session.recipients == [b"%d@x" % i for i in range(min(count, MAX_RECIPIENTS))]
+
+
+@pytest.mark.parametrize(
+    ("argument", "path"),
+    [
+        (b"FROM:<a@b.c>", b"a@b.c"),
+        (b"FROM: <a@b.c> SIZE=3", b"a@b.c"),
+        (b"FROM:<>", b""),
+        (b"FROM:a@b.c SIZE=3", b"a@b.c"),
+        (b"FROM:<a@b.c", b"a@b.c"),
+        (b"FROM", b""),
+        (b"", b""),
+    ],
+)
+def test_reverse_path(argument: bytes, path: bytes) -> None:
+    session = Session(HOST, TEXT, "rcpt")
+    session.receive(b"MAIL " + argument + b"\r\n")
+    assert session.sender == path
+
+
+@pytest.mark.parametrize("quit", [b"QUIT", b"quit", b"QuIt  ", b"QUIT\t", b"quit and go away"])
+def test_quit_in_any_case_with_words_after_it(quit: bytes) -> None:
+    session = Session(HOST, TEXT)
+    assert codes(session.receive(quit + b"\r\nNOOP\r\n")) == [221]
+    assert session.receive(b"NOOP\r\n") == b""
+
+
+@pytest.mark.parametrize("word", [b" QUIT", b"QUITS", b"QUIT\0", b"Q\rUIT", b"\xefQUIT", b"QUIT,"])
+def test_what_is_not_quit(word: bytes) -> None:
+    session = Session(HOST, TEXT)
+    assert codes(session.receive(word + b"\r\n")) == [521]
+    assert not session.ending
+
+
+def test_commands_are_bounded() -> None:
+    session = Session(HOST, TEXT, "rcpt", max_commands=3)
+    assert codes(session.receive(b"NOOP\n" * 3)) == [250] * 3
+    assert not session.ending
+    assert codes(session.receive(b"NOOP\n" * 10_000)) == [521]
+    assert (session.ending, session.commands) == ("limit", 3)
+
+
+def test_a_line_is_bounded_with_its_end() -> None:
+    session = Session(HOST, TEXT, "rcpt", max_line=64)
+    assert codes(session.receive(b"NOOP " + b"x" * 57 + b"\r\n")) == [250]
+    assert codes(session.receive(b"NOOP " + b"x" * 58 + b"\r\n")) == [521]
+    assert session.ending == "limit"
+
+
+def test_a_line_without_end_is_not_waited_for() -> None:
+    session = Session(HOST, TEXT, "rcpt", max_line=64)
+    assert session.receive(b"x" * 63) == b""
+    assert codes(session.receive(b"x")) == [521]
+    assert session.ending == "limit"
+
+
+def test_octets_are_bounded() -> None:
+    session = Session(HOST, TEXT, "rcpt", max_octets=30)
+    assert codes(session.receive(b"NOOP\r\n" * 5)) == [250] * 5
+    assert (session.ending, session.octets) == ("", 30)
+    assert codes(session.receive(b"N")) == [521]
+    assert (session.ending, session.octets) == ("limit", 31)
