@@ -48,7 +48,7 @@ def answered(launcher: Path, *flags: str, log: str = "stderr") -> Iterator[Answe
     """A TCP client connected to one run of the launcher with these flags."""
     client, connection = tcp_pair()
     process = subprocess.Popen(
-        [launcher, "--hostname=h.example", f"--log={log}", *flags],
+        [str(launcher), "--hostname=h.example", f"--log={log}", *flags],
         stdin=connection,
         stdout=connection,
         stderr=subprocess.PIPE,

@@ -213,7 +213,7 @@ def test_rst_before_the_greeting(launcher: Path) -> None:
     client.close()
     with connection:
         done = subprocess.run(
-            [launcher, "--log=stderr"],
+            [str(launcher), "--log=stderr"],
             stdin=connection,
             stdout=connection,
             stderr=subprocess.PIPE,
@@ -237,7 +237,7 @@ def test_unix_socket_and_socketpair(launcher: Path, tmp_path: Path) -> None:
     for client, connection in pairs:
         client.settimeout(PATIENCE)
         process = subprocess.Popen(
-            [launcher, "--hostname=h.example", "--log=stderr"],
+            [str(launcher), "--hostname=h.example", "--log=stderr"],
             stdin=connection,
             stdout=connection,
             stderr=subprocess.PIPE,
@@ -253,7 +253,7 @@ def test_unix_socket_and_socketpair(launcher: Path, tmp_path: Path) -> None:
 
 def test_pipes_and_the_environments_word_for_the_client(launcher: Path) -> None:
     done = subprocess.run(
-        [launcher, "--hostname=h.example", "--log=stderr"],
+        [str(launcher), "--hostname=h.example", "--log=stderr"],
         input=b"MAIL FROM:<a@b>\r\nQUIT\r\n",
         capture_output=True,
         env={"NCAT_REMOTE_ADDR": "192.0.2.1", "NCAT_REMOTE_PORT": "4711"},
@@ -268,7 +268,7 @@ def test_listen_fds(launcher: Path) -> None:
     client, connection = tcp_pair()
     start = 'exec 3<&0 </dev/null >/dev/null; LISTEN_PID=$$ LISTEN_FDS=1 exec "$0" "$@"'
     process = subprocess.Popen(
-        ["sh", "-c", start, launcher, "--hostname=h.example", "--log=stderr"],
+        ["sh", "-c", start, str(launcher), "--hostname=h.example", "--log=stderr"],
         stdin=connection,
         stderr=subprocess.PIPE,
     )
@@ -282,7 +282,7 @@ def test_listen_fds(launcher: Path) -> None:
 
 def test_listen_fds_meant_for_another_process(launcher: Path) -> None:
     done = subprocess.run(
-        [launcher, "--hostname=h.example", "--log=none"],
+        [str(launcher), "--hostname=h.example", "--log=none"],
         input=b"QUIT\r\n",
         stdout=subprocess.PIPE,
         env={"LISTEN_PID": "1", "LISTEN_FDS": "1"},
@@ -295,7 +295,7 @@ def test_listen_fds_meant_for_another_process(launcher: Path) -> None:
 def test_terminal(launcher: Path) -> None:
     ours, theirs = pty.openpty()
     process = subprocess.Popen(
-        [launcher, "--hostname=h.example", "--log=none"],
+        [str(launcher), "--hostname=h.example", "--log=none"],
         stdin=theirs,
         stdout=theirs,
         stderr=theirs,
@@ -316,7 +316,7 @@ def test_terminal(launcher: Path) -> None:
 def test_a_terminal_is_left_as_it_was(launcher: Path) -> None:
     """O_NONBLOCK would stay on the open file, and so for the shell: fcntl(2)."""
     ours, theirs = pty.openpty()
-    command = [launcher, "--log=none"]
+    command = [str(launcher), "--log=none"]
     subprocess.run(command, input=b"QUIT\r\n", stdout=theirs, check=True, timeout=PATIENCE)
     assert os.get_blocking(theirs)
     os.close(ours)
@@ -336,7 +336,7 @@ def test_the_wrong_kind_of_socket(launcher: Path, kind: socket.SocketKind, messa
         if kind == socket.SOCK_STREAM:
             wrong.listen()
         done = subprocess.run(
-            [launcher, "--log=none"],
+            [str(launcher), "--log=none"],
             stdin=wrong,
             stdout=wrong,
             stderr=subprocess.PIPE,
@@ -358,7 +358,7 @@ def closing(*descriptors: int) -> Callable[[], None]:
 
 def test_standard_input_closed(launcher: Path) -> None:
     done = subprocess.run(
-        [launcher, "--log=none"],
+        [str(launcher), "--log=none"],
         capture_output=True,
         preexec_fn=closing(0),
         timeout=PATIENCE,
@@ -375,7 +375,7 @@ def test_other_descriptors_closed(launcher: Path, closed: tuple[int, ...], log: 
     client, connection = tcp_pair()
     with client:
         process = subprocess.Popen(
-            [launcher, "--hostname=h.example", f"--log={log}", "--nonsense"],
+            [str(launcher), "--hostname=h.example", f"--log={log}", "--nonsense"],
             stdin=connection,
             stdout=connection,
             stderr=subprocess.DEVNULL,
@@ -393,7 +393,7 @@ def test_standard_error_is_the_client(launcher: Path, log: str) -> None:
     client, connection = tcp_pair()
     with client:
         process = subprocess.Popen(
-            [launcher, "--hostname=h.example", f"--log={log}", "--nonsense", "--text=\n"],
+            [str(launcher), "--hostname=h.example", f"--log={log}", "--nonsense", "--text=\n"],
             stdin=connection,
             stdout=connection,
             stderr=connection,
@@ -409,7 +409,7 @@ def test_help_is_not_for_clients(launcher: Path, flag: str) -> None:
     client, connection = tcp_pair()
     with client, connection:
         process = subprocess.Popen(
-            [launcher, flag], stdin=connection, stdout=connection, stderr=connection
+            [str(launcher), flag], stdin=connection, stdout=connection, stderr=connection
         )
         connection.close()
         client.sendall(b"QUIT\r\n")
@@ -446,11 +446,11 @@ def test_the_drafts_daemon_octet_for_octet() -> None:
 
 
 def test_help_and_version_for_people(launcher: Path) -> None:
-    command = [launcher, "--help"]
+    command = [str(launcher), "--help"]
     text = subprocess.run(command, capture_output=True, text=True, check=True).stdout
     for name in ("hostname", "refuse-at", "idle-timeout", "max-octets", "log-addresses"):
         assert f"--{name} " in text
-    command = [launcher, "--version"]
+    command = [str(launcher), "--version"]
     text = subprocess.run(command, capture_output=True, text=True, check=True).stdout
     assert re.fullmatch(r"null521 \d+\.\d+\.\d+\n", text)
 
