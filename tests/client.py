@@ -49,8 +49,8 @@ def answered(launcher: Path, *flags: str, log: str = "stderr") -> Iterator[Answe
     client, connection = tcp_pair()
     process = subprocess.Popen(
         [str(launcher), "--hostname=h.example", f"--log={log}", *flags],
-        stdin=connection,
-        stdout=connection,
+        stdin=connection.fileno(),
+        stdout=connection.fileno(),
         stderr=subprocess.PIPE,
     )
     connection.close()

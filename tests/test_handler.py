@@ -214,8 +214,8 @@ def test_rst_before_the_greeting(launcher: Path) -> None:
     with connection:
         done = subprocess.run(
             [str(launcher), "--log=stderr"],
-            stdin=connection,
-            stdout=connection,
+            stdin=connection.fileno(),
+            stdout=connection.fileno(),
             stderr=subprocess.PIPE,
             timeout=PATIENCE,
             check=True,
@@ -238,8 +238,8 @@ def test_unix_socket_and_socketpair(launcher: Path, tmp_path: Path) -> None:
         client.settimeout(PATIENCE)
         process = subprocess.Popen(
             [str(launcher), "--hostname=h.example", "--log=stderr"],
-            stdin=connection,
-            stdout=connection,
+            stdin=connection.fileno(),
+            stdout=connection.fileno(),
             stderr=subprocess.PIPE,
         )
         connection.close()
@@ -269,7 +269,7 @@ def test_listen_fds(launcher: Path) -> None:
     start = 'exec 3<&0 </dev/null >/dev/null; LISTEN_PID=$$ LISTEN_FDS=1 exec "$0" "$@"'
     process = subprocess.Popen(
         ["sh", "-c", start, str(launcher), "--hostname=h.example", "--log=stderr"],
-        stdin=connection,
+        stdin=connection.fileno(),
         stderr=subprocess.PIPE,
     )
     connection.close()
@@ -337,8 +337,8 @@ def test_the_wrong_kind_of_socket(launcher: Path, kind: socket.SocketKind, messa
             wrong.listen()
         done = subprocess.run(
             [str(launcher), "--log=none"],
-            stdin=wrong,
-            stdout=wrong,
+            stdin=wrong.fileno(),
+            stdout=wrong.fileno(),
             stderr=subprocess.PIPE,
             timeout=PATIENCE,
             check=False,
@@ -376,8 +376,8 @@ def test_other_descriptors_closed(launcher: Path, closed: tuple[int, ...], log: 
     with client:
         process = subprocess.Popen(
             [str(launcher), "--hostname=h.example", f"--log={log}", "--nonsense"],
-            stdin=connection,
-            stdout=connection,
+            stdin=connection.fileno(),
+            stdout=connection.fileno(),
             stderr=subprocess.DEVNULL,
             preexec_fn=closing(*closed),
         )
@@ -394,9 +394,9 @@ def test_standard_error_is_the_client(launcher: Path, log: str) -> None:
     with client:
         process = subprocess.Popen(
             [str(launcher), "--hostname=h.example", f"--log={log}", "--nonsense", "--text=\n"],
-            stdin=connection,
-            stdout=connection,
-            stderr=connection,
+            stdin=connection.fileno(),
+            stdout=connection.fileno(),
+            stderr=connection.fileno(),
         )
         connection.close()
         client.sendall(b"MAIL FROM:<a@b>\r\nQUIT\r\n")
@@ -409,7 +409,10 @@ def test_help_is_not_for_clients(launcher: Path, flag: str) -> None:
     client, connection = tcp_pair()
     with client, connection:
         process = subprocess.Popen(
-            [str(launcher), flag], stdin=connection, stdout=connection, stderr=connection
+            [str(launcher), flag],
+            stdin=connection.fileno(),
+            stdout=connection.fileno(),
+            stderr=connection.fileno(),
         )
         connection.close()
         client.sendall(b"QUIT\r\n")
