@@ -55,17 +55,12 @@ def of_session(
     plural = "" if session.commands == 1 else "s"
     message += f"; {ending} after {session.commands} command{plural}, {seconds:.3f} s"
 
-    fields: list[tuple[str, str | int]] = []
-    if address:
-        fields.append(("CLIENT", address))
-    if port:
-        fields.append(("CLIENT_PORT", int(port)))
-    if helo:
-        fields.append(("HELO", helo))
-    if sender is not None:
-        fields.append(("SENDER", sender))
-    fields += [("RECIPIENT", recipient) for recipient in recipients]
-    fields += [
+    known: list[tuple[str, str | int | None]] = [
+        ("CLIENT", address or None),
+        ("CLIENT_PORT", int(port) if port else None),
+        ("HELO", helo or None),
+        ("SENDER", sender),
+        *[("RECIPIENT", recipient) for recipient in recipients],
         ("RECIPIENTS", session.recipient_count),
         ("REFUSE_AT", refuse_at),
         ("COMMANDS", session.commands),
@@ -73,6 +68,7 @@ def of_session(
         ("DURATION_USEC", round(seconds * 1e6)),
         ("ENDING", ending),
     ]
+    fields = [(name, value) for name, value in known if value is not None]
     priority = INFO if ending in ("quit", "eof", "reset") else NOTICE
     return Record(REFUSED, priority, message, fields)
 
