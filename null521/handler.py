@@ -8,6 +8,9 @@ import os
 import select
 import time
 
+# The signal module takes 6 ms to import, for its enums; this is what is underneath.
+from _signal import SIG_IGN, SIGTERM, signal
+
 # See peer.py for why this is not the socket module.
 from _socket import SHUT_WR, SO_ACCEPTCONN, SOCK_STREAM, SOL_SOCKET
 from _socket import socket as Socket
@@ -107,6 +110,8 @@ def answer(settings: Settings, reading: int, writing: int, connection: Socket | 
     end = start + settings.session_timeout
     ending = converse(session, reading, writing, settings.idle_timeout, end)
     seconds = time.monotonic() - start
+    # The rest takes moments, in which socat would end us: it sends SIGTERM once the client is gone.
+    signal(SIGTERM, SIG_IGN)
     if connection is not None:
         goodbye(connection, reading)
     entry = record.of_session(

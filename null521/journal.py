@@ -45,7 +45,7 @@ def to_journal(record: Record) -> bool:
     """By systemd-python; its own socket blocks while journald's queue is full."""
     try:
         os.stat(JOURNAL_SOCKET)  # sd_journal_sendv(3) is silent where there is none
-        import _signal  # the signal module takes 6 ms to import, for its enums
+        import _signal  # see handler.py
 
         # Not systemd.journal, which takes 20 ms to import, but the function that it re-exports.
         from systemd._journal import sendv
