@@ -1,12 +1,18 @@
-"""A client and the process that answers it, as a superserver would have joined them.
+"""Clients: one joined to the program as by a superserver, and one that dials an address.
 
-Superservers themselves are tested elsewhere; this is for what a client can do to the program.
+    python3 tests/client.py HOST PORT [COUNT]
+
+as a program, for other namespaces, sends its standard input in each of COUNT connections, eight at
+once, and prints for each a JSON list of the local port and all that was received.
 """
 
 import contextlib
+import json
 import socket
 import subprocess
+import sys
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import NamedTuple
 
@@ -59,3 +65,24 @@ def answered(launcher: Path, *flags: str, log: str = "stderr") -> Iterator[Answe
             yield Answered(client, process)
         finally:
             process.kill()
+
+
+def dial(host: str, port: int, octets: bytes) -> tuple[int, str]:
+    """Send it all, then read to the end; the local port and what was received."""
+    with socket.create_connection((host, port), timeout=PATIENCE) as client:
+        own_port: int = client.getsockname()[1]
+        client.sendall(octets)
+        received = b""
+        while chunk := client.recv(65536):
+            received += chunk
+    return own_port, received.decode()
+
+
+if __name__ == "__main__":
+    said = sys.stdin.buffer.read()
+    count = int(sys.argv[3]) if len(sys.argv) > 3 else 1
+    with ThreadPoolExecutor(8) as several:
+        for answer in several.map(
+            lambda _: dial(sys.argv[1], int(sys.argv[2]), said), range(count)
+        ):
+            print(json.dumps(answer))

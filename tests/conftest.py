@@ -3,7 +3,8 @@
 import os
 import subprocess
 import sys
-from collections.abc import Generator
+import tempfile
+from collections.abc import Generator, Iterator
 from pathlib import Path
 
 import pytest
@@ -36,9 +37,11 @@ def install(prefix: Path) -> Path:
 
 
 @pytest.fixture(scope="session")
-def launcher(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The installed launcher, as a superserver starts it."""
-    return install(tmp_path_factory.mktemp("prefix"))
+def launcher() -> Iterator[Path]:
+    """The installed launcher, as a superserver starts it, where all users may read it."""
+    with tempfile.TemporaryDirectory(prefix="null521-") as prefix:
+        Path(prefix).chmod(0o755)
+        yield install(Path(prefix))
 
 
 @pytest.hookimpl(wrapper=True)
