@@ -1,0 +1,117 @@
+"""The ways in that the README names: make install, make uninstall, pip install, make run."""
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+TREE = Path(__file__).parent.parent
+DISTRIBUTION = "/usr/bin/python3"
+
+
+def make(*words: str) -> None:
+    environ = {k: v for k, v in os.environ.items() if k != "PYTHONDONTWRITEBYTECODE"}
+    subprocess.run(["make", "-s", *words], cwd=TREE, check=True, env=environ)
+
+
+def files(folder: Path) -> list[str]:
+    return sorted(str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file())
+
+
+def test_install_for_a_package_and_uninstall(tmp_path: Path) -> None:
+    make("install", f"DESTDIR={tmp_path}", "PREFIX=/usr", f"PYTHON={DISTRIBUTION}")
+    laid_down = files(tmp_path)
+    for name in (
+        "usr/bin/null521",
+        "usr/lib/null521/null521/session.py",
+        "usr/lib/systemd/system/null521.socket",
+        "usr/lib/systemd/system/null521@.service",
+        "usr/lib/systemd/catalog/null521.catalog",
+        "usr/share/doc/null521/inetd.conf.example",
+        "usr/share/doc/null521/null521.xinetd",
+    ):
+        assert name in laid_down
+    assert any(re.fullmatch(r"usr/lib/null521/.*/session\.cpython-3\d+\.pyc", f) for f in laid_down)
+    for name in laid_down:
+        octets = (tmp_path / name).read_bytes()
+        assert str(tmp_path).encode() not in octets, f"{name} names the staging directory"
+        if not name.startswith("usr/share/doc/null521/README"):
+            assert b"/usr/local" not in octets, f"{name} names another prefix"
+    launcher = (tmp_path / "usr/bin/null521").read_text()
+    assert launcher.startswith("#!/usr/bin/python3 -IS\n")
+    assert 'sys.path.insert(0, "/usr/lib/null521")' in launcher
+    assert os.access(tmp_path / "usr/bin/null521", os.X_OK)
+
+    make("uninstall", f"DESTDIR={tmp_path}", "PREFIX=/usr")
+    assert files(tmp_path) == []
+
+
+def test_the_launcher_needs_nothing_of_its_surroundings(launcher: Path, tmp_path: Path) -> None:
+    """Neither the working directory nor PYTHON* variables can put other code into it."""
+    (tmp_path / "os.py").write_text("raise SystemExit('taken over')")
+    (tmp_path / "null521.py").write_text("raise SystemExit('taken over')")
+    done = subprocess.run(
+        [str(launcher), "--hostname=h", "--log=none"],
+        input=b"QUIT\r\n",
+        stdout=subprocess.PIPE,
+        cwd=tmp_path,
+        env={"PYTHONPATH": str(tmp_path), "PYTHONHOME": str(tmp_path), "PYTHONVERBOSE": "1"},
+        check=True,
+    )
+    assert done.stdout == b"521 h is configured NOT to accept any mail.\r\n221 h\r\n"
+
+
+def test_pip_install(tmp_path: Path) -> None:
+    subprocess.run([sys.executable, "-m", "venv", str(tmp_path / "venv")], check=True)
+    # From a copy, for setuptools leaves its build behind.
+    source = shutil.copytree(
+        TREE, tmp_path / "source", ignore=shutil.ignore_patterns("build", ".*")
+    )
+    pip = [str(tmp_path / "venv/bin/pip"), "install", "--quiet", str(source)]
+    subprocess.run(pip, check=True)
+    done = subprocess.run(
+        [str(tmp_path / "venv/bin/null521"), "--hostname=h", "--log=none"],
+        input=b"QUIT\r\n",
+        stdout=subprocess.PIPE,
+        check=True,
+    )
+    assert done.stdout == b"521 h is configured NOT to accept any mail.\r\n221 h\r\n"
+
+
+# The README's first command and what it shows to type, in a network of its own.
+MAKE_RUN = r"""
+ip link set lo up
+make run &
+until ss -Hltn 'sport = 2525' | grep -q .; do sleep 0.1; done
+printf 'EHLO x\r\nMAIL FROM:<a@b.c>\r\nQUIT\r\n' | nc -N 127.0.0.1 2525 >"$REPLIES"
+"""
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="needs root, for a network namespace")
+def test_make_run(tmp_path: Path) -> None:
+    done = subprocess.run(
+        [
+            "unshare",
+            "--net",
+            "--pid",
+            "--fork",
+            "--kill-child",
+            "--mount-proc",
+            "bash",
+            "-ec",
+            MAKE_RUN,
+        ],
+        cwd=TREE,
+        env={**os.environ, "REPLIES": str(tmp_path / "replies")},
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=True,
+    )
+    replies = (tmp_path / "replies").read_text().splitlines()
+    assert [reply[:4] for reply in replies] == ["521 ", "521 ", "521 ", "221 "]
+    assert "| nc -N 127.0.0.1 2525" in done.stdout
