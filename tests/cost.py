@@ -18,7 +18,7 @@ import tempfile
 import time
 from pathlib import Path
 
-from journald import Journald
+from namespaces import Journald
 
 TREE = Path(__file__).parent.parent
 FLOOR = "python3 -I -S -c pass"

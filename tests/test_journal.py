@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from journald import Journald
+from namespaces import Journald
 
 from null521 import journal
 from null521.record import MISCONFIGURED, REFUSED, Record
