@@ -2,32 +2,23 @@
 
 import os
 import subprocess
-import sys
 import tempfile
 from collections.abc import Generator, Iterator
 from pathlib import Path
 
 import pytest
 from hypothesis import settings
+from namespaces import PYTHON, TREE, site
 
 # No examples are kept between runs, so that a run leaves nothing behind in the tree.
 settings.register_profile("null521", database=None, deadline=None)
 settings.load_profile("null521")
 
-TREE = Path(__file__).parent.parent
-
 
 def install(prefix: Path) -> Path:
     """`make install` below the prefix, for the interpreter that runs the tests."""
-    python = sys._base_executable  # type: ignore[attr-defined]
-    site = subprocess.run(
-        [sys.executable, "-c", "import systemd; print(systemd.__path__[0])"],
-        check=True,
-        capture_output=True,
-        text=True,
-    ).stdout.strip()
     subprocess.run(
-        ["make", "install", f"PREFIX={prefix}", f"PYTHON={python}", f"SITEDIR={Path(site).parent}"],
+        ["make", "install", f"PREFIX={prefix}", f"PYTHON={PYTHON}", f"SITEDIR={site()}"],
         cwd=TREE,
         check=True,
         stdout=subprocess.DEVNULL,

@@ -5,6 +5,7 @@ beside them with run() and popen().
 """
 
 import contextlib
+import importlib.util
 import json
 import os
 import subprocess
@@ -17,6 +18,16 @@ from typing import Any, Self
 PATIENCE = 20.0  # seconds for anything to come up or to arrive
 TREE = Path(__file__).parent.parent
 CGROUPS = Path("/sys/fs/cgroup")
+PYTHON = Path(sys._base_executable)  # type: ignore[attr-defined]
+
+
+def site() -> Path:
+    """The directory in which the Python that runs the tests finds systemd-python."""
+    spec = importlib.util.find_spec("systemd")
+    assert spec
+    assert spec.origin
+    return Path(spec.origin).parent.parent
+
 
 # For a new /dev in $dev: the host's devices that do no harm, and no /dev/log.
 DEVICES = r"""
@@ -211,6 +222,10 @@ class Systemd(Namespaces):
             /lib/systemd/systemd --unit=basic.target --show-status=no --log-target=journal
     """
 
+    # That Python's place inside, and the command of a client that speaks what it is given as input.
+    python = f"/srv/python/bin/{PYTHON.name}"
+    client = (python, "/srv/null521/tests/client.py")
+
     def __init__(self, folder: Path) -> None:
         super().__init__(folder)
         self._cgroup = f"null521-{os.getpid()}-{id(self):x}"
@@ -242,6 +257,13 @@ class Systemd(Namespaces):
             done = subprocess.run(words, check=False, capture_output=True)
             return done.stdout.strip() in (b"running", b"degraded")
         return False
+
+    def make(self, target: str) -> None:
+        """`make install` or the like inside, for the Python that runs the tests."""
+        words = ["make", "-s", "-C", "/srv/null521", target]
+        if sys.base_prefix != "/usr":
+            words += [f"PYTHON={self.python}", f"SITEDIR=/srv/null521/{site().relative_to(TREE)}"]
+        self.run(words)
 
     def cpu_seconds(self) -> float:
         """CPU time that all of its processes, systemd and journald with them, have had so far."""

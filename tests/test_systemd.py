@@ -1,0 +1,289 @@
+"""The units as installed, under a real systemd: what they serve, show, survive and leave behind."""
+
+import json
+import os
+import re
+import subprocess
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from namespaces import PATIENCE, TREE, Systemd
+
+from null521.record import MISCONFIGURED, REFUSED
+
+pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="needs root, for namespaces")
+
+SAID = b"EHLO mx.b.c\r\nMAIL FROM:<a@b.c>\r\nRCPT TO:<x@y>\r\nDATA\r\nQUIT\r\n"
+CODES = [220, 250, 250, 250, 250, 250, 250, 521, 521, 221]
+UNITS = ("null521.socket", "null521@.service")
+
+# As many clients at once, each of which connects and then resets the connection: socket(7).
+RESET = """
+import socket, sys
+clients = [socket.create_connection(("127.0.0.1", 25)) for _ in range(int(sys.argv[1]))]
+for client in clients:
+    client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\\1\\0\\0\\0\\0\\0\\0\\0")
+    client.close()
+"""
+# As many at once, each of which reads to the end; prints how many had a whole answer.
+FLOOD = """
+import selectors, socket, sys
+count = int(sys.argv[1])
+waiting = selectors.DefaultSelector()
+for number in range(count):
+    client = socket.socket()
+    client.setblocking(False)
+    client.bind(("127.0.0.%d" % (1 + number % 100), 0))
+    client.connect_ex(("127.0.0.1", 25))
+    waiting.register(client, selectors.EVENT_WRITE, bytearray())
+whole = 0
+while waiting.get_map():
+    for key, event in waiting.select(60):
+        client, answer = key.fileobj, key.data
+        try:
+            if event == selectors.EVENT_WRITE:
+                client.send(b"QUIT\\r\\n")
+                waiting.modify(client, selectors.EVENT_READ, answer)
+                continue
+            octets = client.recv(4096)
+        except OSError:
+            octets = b""
+        answer += octets
+        if not octets:
+            whole += bool(answer.startswith(b"220 ") and answer.endswith(b"\\r\\n"))
+            waiting.unregister(client)
+            client.close()
+print(whole)
+"""
+
+
+@pytest.fixture(scope="module")
+def systemd(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Systemd]:
+    """A host on which the README's two commands have been typed."""
+    with Systemd(tmp_path_factory.mktemp("systemd") / "host") as host:
+        host.make("install")
+        host.run(["systemctl", "enable", "--quiet", "--now", "null521.socket"])
+        yield host
+
+
+@pytest.fixture
+def fresh(systemd: Systemd) -> Iterator[Systemd]:
+    """The same host with an empty journal, and without the settings that a test may make."""
+    systemd.run(["journalctl", "--quiet", "--rotate", "--vacuum-time=1us"])
+    yield systemd
+    systemd.run(["rm", "-rf", "/etc/systemd/system/null521@.service.d"])
+    systemd.run(["systemctl", "daemon-reload"])
+
+
+def dial(systemd: Systemd, host: str = "127.0.0.1", said: bytes = SAID) -> tuple[int, list[int]]:
+    """A client's own port, and the codes that it was answered with."""
+    words = [*systemd.client, host, "25"]
+    port, received = json.loads(systemd.run(words, input=said, stdout=subprocess.PIPE).stdout)
+    assert received.endswith("\r\n")
+    return port, [int(line[:3]) for line in received.splitlines()]
+
+
+def settings(systemd: Systemd, *lines: str) -> None:
+    """A drop-in as the README has it."""
+    folder = "/etc/systemd/system/null521@.service.d"
+    systemd.run(["mkdir", "-p", folder])
+    text = "\n".join(["[Service]", *lines, ""])
+    drop_in = [f"{folder}/settings.conf"]
+    systemd.run(["tee", *drop_in], input=text.encode(), stdout=subprocess.DEVNULL)
+    systemd.run(["systemctl", "daemon-reload"])
+
+
+def active(systemd: Systemd) -> str:
+    words = ["systemctl", "show", "--value", "--property=ActiveState", "null521.socket"]
+    return systemd.output(*words).strip()
+
+
+def test_verify(systemd: Systemd) -> None:
+    words = ["systemd-analyze", "verify", "--recursive-errors=yes", "--man=no"]
+    paths = [f"/usr/local/lib/systemd/system/{unit}" for unit in UNITS]
+    done = systemd.run([*words, *paths], capture_output=True, check=False)
+    assert (done.returncode, done.stdout + done.stderr) == (0, b"")
+
+
+def test_exposure(systemd: Systemd, capsys: pytest.CaptureFixture[str]) -> None:
+    words = ["systemd-analyze", "security", "--no-pager", "null521@.service"]
+    last = systemd.output(*words).splitlines()[-1]
+    found = re.search(r"exposure level for null521@\S+: (\d+\.\d+)", last)
+    with capsys.disabled():
+        print(f" {last.strip()} ", end="")
+    assert found, last
+    assert float(found[1]) <= 0.5
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "::1"])
+def test_a_refusal_and_its_record(fresh: Systemd, host: str) -> None:
+    port, codes = dial(fresh, host)
+    assert codes == CODES
+    (entry,) = fresh.wait_for(1, f"MESSAGE_ID={REFUSED}")
+    usec = int(entry["NULL521_DURATION_USEC"])
+    ours = {k: v for k, v in entry.items() if k.startswith("NULL521_")}
+    assert ours == {
+        "NULL521_CLIENT": host,
+        "NULL521_CLIENT_PORT": str(port),
+        "NULL521_HELO": "mx.b.c",
+        "NULL521_SENDER": "a@b.c",
+        "NULL521_RECIPIENT": "x@y",
+        "NULL521_RECIPIENTS": "1",
+        "NULL521_REFUSE_AT": "rcpt",
+        "NULL521_COMMANDS": "5",
+        "NULL521_OCTETS": str(len(SAID)),
+        "NULL521_DURATION_USEC": str(usec),
+        "NULL521_ENDING": "quit",
+    }
+    assert 0 < usec < PATIENCE * 1e6
+    words = ["getent", "passwd", "null521"]
+    assert entry["_UID"] == fresh.output(*words).split(":")[2] != "0"
+    assert entry["_SYSTEMD_UNIT"].startswith("null521@")
+    explained = fresh.output("journalctl", "--catalog", "--quiet", f"MESSAGE_ID={REFUSED}")
+    catalog = (TREE / "units/null521.catalog").read_text()
+    _, _, ours_explained = catalog.partition(f"-- {REFUSED}\n")
+    for line in ours_explained.partition("\n-- ")[0].splitlines():
+        assert line in explained
+    # Nothing but systemd's own two lines and our record: no warning, no traceback.
+    assert fresh.entries("-p", "warning", "-u", "null521@*") == []
+
+
+def test_settings_in_a_drop_in(fresh: Systemd) -> None:
+    settings(fresh, "Environment=NULL521_REFUSE_AT=greeting NULL521_HOSTNAME=ntp.example")
+    _, codes = dial(fresh)
+    assert codes == [521] * 5 + [221]
+    (entry,) = fresh.wait_for(1, f"MESSAGE_ID={REFUSED}")
+    assert entry["NULL521_REFUSE_AT"] == "greeting"
+
+
+def test_a_bad_setting_is_told_and_piles_up_nothing(fresh: Systemd) -> None:
+    settings(fresh, "Environment=NULL521_IDLE_TIMEOUT=soon")
+    for count in (1, 2, 3):
+        assert dial(fresh)[1] == CODES
+        entries = fresh.wait_for(count, f"MESSAGE_ID={MISCONFIGURED}")
+        assert entries[-1]["MESSAGE"].startswith("NULL521_IDLE_TIMEOUT is 'soon', but should be")
+        assert entries[-1]["PRIORITY"] == "3"
+    assert "status=78" in fresh.output("journalctl", "--quiet", "-u", "null521@*")
+    assert_no_instance_stays(fresh)
+
+
+def assert_no_instance_stays(systemd: Systemd) -> None:
+    words = ["systemctl", "list-units", "--all", "--plain", "--no-legend", "null521@*"]
+    deadline = time.monotonic() + PATIENCE
+    while left := systemd.output(*words):
+        assert time.monotonic() < deadline, left
+        time.sleep(0.1)
+
+
+def test_a_program_that_fails_piles_up_nothing(fresh: Systemd) -> None:
+    settings(fresh, "ExecStart=", "ExecStart=/bin/false")
+    with pytest.raises(subprocess.CalledProcessError):
+        dial(fresh)
+    fresh.wait_for(1, "EXIT_CODE=exited", "-u", "null521@*")
+    assert_no_instance_stays(fresh)
+    assert active(fresh) == "active"
+
+
+def test_what_an_instance_can_see(fresh: Systemd) -> None:
+    """Its own root directory, read-only, no process but itself, and no network but the client."""
+    look = (
+        "import os, sys\n"
+        "def reads(path):\n"
+        "    try: return bool(os.listdir(path))\n"
+        "    except OSError: return False\n"
+        "def does(function, *words):\n"
+        "    try: function(*words)\n"
+        "    except OSError: return False\n"
+        "    return True\n"
+        "print('\\r'.join(str(fact) for fact in (\n"
+        "    sorted(os.listdir('/')),\n"
+        "    [path for path in ('/home', '/root', '/etc', '/var/log', '/boot') if reads(path)],\n"
+        "    does(os.mkdir, '/tmp/x'), does(os.mkdir, '/usr/x'), does(os.fork),\n"
+        "    [x for x in os.listdir('/proc') if x.isdigit() and x != str(os.getpid())],\n"
+        ")), end='\\r\\n')\n"
+    )
+    fresh.run(["tee", "/usr/local/bin/look"], input=look.encode(), stdout=subprocess.DEVNULL)
+    settings(fresh, "ExecStart=", "ExecStart=/usr/bin/python3 -IS /usr/local/bin/look")
+    words = [*fresh.client, "127.0.0.1", "25"]
+    seen = json.loads(fresh.run(words, input=b"", stdout=subprocess.PIPE).stdout)[1]
+    root, readable, tmp, usr, fork, others = seen.strip().split("\r")
+    expected = ["dev", "etc", "lib", "lib64", "proc", "root", "run", "sys", "tmp", "usr", "var"]
+    # /srv is where the tests have put a Python that is not the distribution's.
+    assert root.replace("'srv', ", "") == str(expected)
+    assert (readable, tmp, usr, fork, others) == ("[]", "True", "False", "False", "[]")
+
+
+def test_root_directory_on_a_file_system_that_cannot_be_written(fresh: Systemd) -> None:
+    """As where /usr is part of an image: systemd then makes no mount points."""
+    fresh.run(["mount", "--bind", "-o", "ro", "/usr/local", "/usr/local"])
+    try:
+        assert dial(fresh)[1] == CODES
+    finally:
+        fresh.run(["umount", "/usr/local"])
+
+
+def test_journald_that_was_started_anew(fresh: Systemd) -> None:
+    fresh.run(["systemctl", "restart", "systemd-journald"])
+    assert dial(fresh)[1] == CODES
+    fresh.wait_for(1, f"MESSAGE_ID={REFUSED}")
+
+
+def test_a_thousand_at_once(fresh: Systemd) -> None:
+    """Most are turned away by the limits; the socket must outlive it, and its queue drain."""
+    words = [fresh.python, "-c", FLOOD, "1000"]
+    whole = int(fresh.output(*words))
+    assert 64 <= whole <= 1000
+    assert active(fresh) == "active"
+    start = time.monotonic()
+    assert dial(fresh)[1] == CODES
+    assert time.monotonic() - start < 2
+    assert_no_instance_stays(fresh)
+
+
+def test_three_hundred_that_connect_and_reset(fresh: Systemd) -> None:
+    fresh.run([fresh.python, "-c", RESET, "300"])
+    assert active(fresh) == "active"
+    start = time.monotonic()
+    answer = ""
+    while not answer.startswith("220 ") and time.monotonic() - start < 2:
+        # Those that were reset still count against the one address, until they have ended.
+        words = [*fresh.client, "127.0.0.1", "25"]
+        done = fresh.run(words, input=SAID, capture_output=True, check=False)
+        answer = json.loads(done.stdout)[1] if done.returncode == 0 else ""
+    assert answer.endswith("\r\n")
+    assert_no_instance_stays(fresh)
+    # What they reset is in the record, as far as they were let in at all.
+    assert {e["NULL521_ENDING"] for e in fresh.entries(f"MESSAGE_ID={REFUSED}")} >= {"quit"}
+
+
+def test_one_address_cannot_take_all_places(fresh: Systemd) -> None:
+    """Twenty that sit there keep out the twenty-first, and nobody from another address."""
+    sit = (
+        "import socket, sys\n"
+        "held = [socket.create_connection(('127.0.0.1', 25)) for _ in range(20)]\n"
+        "print([client.recv(3) for client in held].count(b'220'), flush=True)\n"
+        "sys.stdin.read()\n"
+    )
+    ends = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
+    with fresh.popen([fresh.python, "-c", sit], **ends) as sitting:
+        assert sitting.stdout
+        assert int(sitting.stdout.readline()) == 16
+        assert dial(fresh, "::1")[1] == CODES
+        sitting.communicate()
+
+
+def test_uninstall(tmp_path: Path) -> None:
+    with Systemd(tmp_path / "host") as host:
+        before = host.output("find", "/usr/local")
+        host.make("install")
+        host.run(["systemctl", "enable", "--quiet", "--now", "null521.socket"])
+        assert dial(host)[1] == CODES
+        host.run(["systemctl", "disable", "--quiet", "--now", "null521.socket"])
+        assert_no_instance_stays(host)
+        host.make("uninstall")
+        after = host.output("find", "/usr/local", "-not", "-type", "d")
+        assert set(after.splitlines()) <= set(before.splitlines())
+        assert "null521" not in host.output("find", "/usr/local")
+        assert "null521" not in host.output("systemctl", "list-unit-files")
