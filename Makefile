@@ -9,14 +9,12 @@ BINDIR = $(PREFIX)/bin
 LIBDIR = $(PREFIX)/lib/null521
 UNITDIR = $(PREFIX)/lib/systemd/system
 CATALOGDIR = $(PREFIX)/lib/systemd/catalog
-SYSUSERSDIR = $(PREFIX)/lib/sysusers.d
+TMPFILESDIR = $(PREFIX)/lib/tmpfiles.d
 DOCDIR = $(PREFIX)/share/doc/null521
 # Where that interpreter has systemd-python, or would have it.
 SITEDIR = $(or $(shell $(PYTHON) -c 'import os, systemd; print(os.path.dirname(os.path.dirname(systemd.__file__)))' 2>/dev/null),/usr/lib/python3/dist-packages)
 
-# The unit's root directory: mount points that systemd would make itself, were /usr never read-only.
-ROOT_DIRECTORIES = dev etc proc root run sys tmp usr var/tmp
-# What it has to show besides /usr.
+# What the unit's root directory has to show besides /usr.
 OUTSIDE = $(filter-out /usr /usr/%,$(PREFIX) $(SITEDIR) $(shell $(PYTHON) -c 'import sys; print(sys.base_prefix)'))
 
 # The files name the places of a default installation; these are the others.
@@ -44,9 +42,13 @@ cost:
 	tests/prepare test
 	$(PYTHON) tests/cost.py
 
+hardening:
+	tests/prepare test
+	$(PYTHON) tests/hardening.py
+
 install:
 	install -d '$(DESTDIR)$(BINDIR)' '$(DESTDIR)$(LIBDIR)/null521' '$(DESTDIR)$(UNITDIR)' \
-		'$(DESTDIR)$(CATALOGDIR)' '$(DESTDIR)$(SYSUSERSDIR)' '$(DESTDIR)$(DOCDIR)'
+		'$(DESTDIR)$(CATALOGDIR)' '$(DESTDIR)$(TMPFILESDIR)' '$(DESTDIR)$(DOCDIR)'
 	install -m 644 null521/*.py '$(DESTDIR)$(LIBDIR)/null521'
 	# -s: no path of the staging directory in the bytecode.
 	$(PYTHON) -m compileall -q -f -s '$(DESTDIR)' '$(DESTDIR)$(LIBDIR)/null521'
@@ -55,9 +57,7 @@ install:
 	$(PLACES) units/null521.socket >'$(DESTDIR)$(UNITDIR)/null521.socket'
 	$(PLACES) units/null521@.service >'$(DESTDIR)$(UNITDIR)/null521@.service'
 	install -m 644 units/null521.catalog '$(DESTDIR)$(CATALOGDIR)/null521.catalog'
-	install -m 644 units/null521.sysusers '$(DESTDIR)$(SYSUSERSDIR)/null521.conf'
-	install -d $(ROOT_DIRECTORIES:%='$(DESTDIR)$(LIBDIR)/root/%')
-	for name in lib lib64; do ln -sfn usr/$$name '$(DESTDIR)$(LIBDIR)/root/'$$name; done
+	install -m 644 units/null521.tmpfiles '$(DESTDIR)$(TMPFILESDIR)/null521.conf'
 	$(PLACES) inetd.conf.example >'$(DESTDIR)$(DOCDIR)/inetd.conf.example'
 	$(PLACES) units/null521.xinetd >'$(DESTDIR)$(DOCDIR)/null521.xinetd'
 	install -m 644 README.md LICENSE CHANGELOG.md '$(DESTDIR)$(DOCDIR)'
@@ -67,13 +67,13 @@ uninstall:
 	rm -rf '$(DESTDIR)$(LIBDIR)' '$(DESTDIR)$(DOCDIR)'
 	rm -f '$(DESTDIR)$(BINDIR)/null521' '$(DESTDIR)$(UNITDIR)/null521.socket' \
 		'$(DESTDIR)$(UNITDIR)/null521@.service' '$(DESTDIR)$(CATALOGDIR)/null521.catalog' \
-		'$(DESTDIR)$(SYSUSERSDIR)/null521.conf'
+		'$(DESTDIR)$(TMPFILESDIR)/null521.conf'
 	$(TELL_SYSTEMD)
 
 # Only where this is the running system's own prefix: as root, and not for a package.
 TELL_SYSTEMD = @if [ -z '$(DESTDIR)' ] && [ "$$(id -u)" = 0 ] && [ -d /run/systemd/system ]; then \
 	systemctl daemon-reload; journalctl --update-catalog; \
-	[ ! -e '$(SYSUSERSDIR)/null521.conf' ] || systemd-sysusers '$(SYSUSERSDIR)/null521.conf'; fi
+	[ ! -e '$(TMPFILESDIR)/null521.conf' ] || systemd-tmpfiles --create '$(TMPFILESDIR)/null521.conf'; fi
 
 clean:
 	rm -rf build *.egg-info

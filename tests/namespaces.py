@@ -178,7 +178,7 @@ class Systemd(Namespaces):
         mount -t proc proc root/proc
         mount --bind -o ro root/proc/sys root/proc/sys
         mount -t sysfs -o ro sysfs root/sys
-        mount -t tmpfs -o mode=755 tmpfs root/run
+        mount -t tmpfs -o mode=755,nosuid,nodev,noexec tmpfs root/run
         mount -t tmpfs -o mode=1777 tmpfs root/tmp
         dev=root/dev
         {DEVICES}

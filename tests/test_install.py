@@ -31,7 +31,7 @@ def test_install_for_a_package_and_uninstall(tmp_path: Path) -> None:
         "usr/lib/systemd/system/null521.socket",
         "usr/lib/systemd/system/null521@.service",
         "usr/lib/systemd/catalog/null521.catalog",
-        "usr/lib/sysusers.d/null521.conf",
+        "usr/lib/tmpfiles.d/null521.conf",
         "usr/share/doc/null521/inetd.conf.example",
         "usr/share/doc/null521/null521.xinetd",
     ):

@@ -138,8 +138,7 @@ def test_a_refusal_and_its_record(fresh: Systemd, host: str) -> None:
         "NULL521_ENDING": "quit",
     }
     assert 0 < usec < PATIENCE * 1e6
-    words = ["getent", "passwd", "null521"]
-    assert entry["_UID"] == fresh.output(*words).split(":")[2] != "0"
+    assert 61184 <= int(entry["_UID"]) <= 65519  # a dynamic user: systemd.exec(5)
     assert entry["_SYSTEMD_UNIT"].startswith("null521@")
     explained = fresh.output("journalctl", "--catalog", "--quiet", f"MESSAGE_ID={REFUSED}")
     catalog = (TREE / "units/null521.catalog").read_text()
@@ -213,15 +212,6 @@ def test_what_an_instance_can_see(fresh: Systemd) -> None:
     # /srv is where the tests have put a Python that is not the distribution's.
     assert root.replace("'srv', ", "") == str(expected)
     assert (readable, tmp, usr, fork, others) == ("[]", "True", "False", "False", "[]")
-
-
-def test_root_directory_on_a_file_system_that_cannot_be_written(fresh: Systemd) -> None:
-    """As where /usr is part of an image: systemd then makes no mount points."""
-    fresh.run(["mount", "--bind", "-o", "ro", "/usr/local", "/usr/local"])
-    try:
-        assert dial(fresh)[1] == CODES
-    finally:
-        fresh.run(["umount", "/usr/local"])
 
 
 def test_journald_that_was_started_anew(fresh: Systemd) -> None:
