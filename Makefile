@@ -47,6 +47,8 @@ hardening:
 	$(PYTHON) tests/hardening.py
 
 install:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "null521 needs Python 3.11 or later")'
+	@if [ -z '$(DESTDIR)' ]; then tests/prepare install; fi
 	install -d '$(DESTDIR)$(BINDIR)' '$(DESTDIR)$(LIBDIR)/null521' '$(DESTDIR)$(UNITDIR)' \
 		'$(DESTDIR)$(CATALOGDIR)' '$(DESTDIR)$(TMPFILESDIR)' '$(DESTDIR)$(DOCDIR)'
 	install -m 644 null521/*.py '$(DESTDIR)$(LIBDIR)/null521'
