@@ -26,11 +26,9 @@ PLACES = sed -e '1s|^\#!/usr/bin/python3 |\#!$(PYTHON) |' -e 's|/usr/local/lib/n
 
 run:
 	@tests/prepare run
-	@echo 'null521 answers on 127.0.0.1:2525. To see a 521, type in another terminal:'
-	@echo
-	@echo "    printf 'EHLO x\r\nMAIL FROM:<a@b.c>\r\nQUIT\r\n' | nc -N 127.0.0.1 2525"
-	@echo
-	@echo 'Its record appears here. Control-C ends it.'
+	@printf '%s\n' 'null521 answers on 127.0.0.1:2525. To see a 521, type in another terminal:' '' \
+		"    printf 'EHLO x\r\nMAIL FROM:<a@b.c>\r\nQUIT\r\n' | nc -N 127.0.0.1 2525" '' \
+		'Its record appears here. Control-C ends it.'
 	@exec systemd-socket-activate --accept --inetd -l 127.0.0.1:2525 \
 		$(PYTHON) -m null521 --log=stderr
 
