@@ -1,9 +1,11 @@
 # make run, make test, make install; see README.md.
 
 PREFIX ?= /usr/local
+SYSCONFDIR ?= /etc
 DESTDIR ?=
-# The interpreter that the launcher names.
 PYTHON ?= /usr/bin/python3
+# The interpreter that the launcher names: not a virtual environment's, nor a link to elsewhere.
+INTERPRETER = $(or $(filter /usr/bin/%,$(PYTHON)),$(shell $(PYTHON) -c 'import os, sys; print(os.path.realpath(sys._base_executable))'))
 
 BINDIR = $(PREFIX)/bin
 LIBDIR = $(PREFIX)/lib/null521
@@ -11,18 +13,20 @@ UNITDIR = $(PREFIX)/lib/systemd/system
 CATALOGDIR = $(PREFIX)/lib/systemd/catalog
 TMPFILESDIR = $(PREFIX)/lib/tmpfiles.d
 DOCDIR = $(PREFIX)/share/doc/null521
-# Where that interpreter has systemd-python, or would have it.
+TLSDIR = $(SYSCONFDIR)/null521
+# Where it has systemd-python, or would have it.
 SITEDIR = $(or $(shell $(PYTHON) -c 'import os, systemd; print(os.path.dirname(os.path.dirname(systemd.__file__)))' 2>/dev/null),/usr/lib/python3/dist-packages)
 
 # What the unit's root directory has to show besides /usr.
-OUTSIDE = $(filter-out /usr /usr/%,$(PREFIX) $(SITEDIR) $(shell $(PYTHON) -c 'import sys; print(sys.base_prefix)'))
+OUTSIDE = $(filter-out /usr /usr/%,$(PREFIX) $(SITEDIR) $(shell $(PYTHON) -c 'import sys; print(sys.base_prefix)')) \
+	$(if $(filter /usr/bin/%,$(INTERPRETER)),,-/etc/ld.so.cache)
 
 # The files name the places of a default installation; these are the others.
-PLACES = sed -e '1s|^\#!/usr/bin/python3 |\#!$(PYTHON) |' -e 's|/usr/local/lib/null521|$(LIBDIR)|' \
+PLACES = umask 022 && sed -e '1s|^\#!/usr/bin/python3 |\#!$(INTERPRETER) |' -e 's|/usr/local/lib/null521|$(LIBDIR)|' \
 	-e 's|/usr/local/bin/|$(BINDIR)/|' -e 's|/usr/lib/python3/dist-packages|$(SITEDIR)|' \
-	-e 's|^BindReadOnlyPaths=.*|&$(if $(OUTSIDE), $(OUTSIDE))|'
+	-e 's|/etc/null521|$(TLSDIR)|' -e 's|^BindReadOnlyPaths=.*|&$(if $(strip $(OUTSIDE)), $(strip $(OUTSIDE)))|'
 
-.PHONY: run test cost hardening install uninstall clean
+.PHONY: run test cost hardening install certificate uninstall clean
 
 run:
 	@tests/prepare run
@@ -44,16 +48,23 @@ hardening:
 	tests/prepare test
 	$(PYTHON) tests/hardening.py
 
+# Unit files and sed take these names as they are.
+ifneq (,$(or $(word 2,$(PREFIX)),$(findstring &,$(PREFIX)),$(findstring |,$(PREFIX))))
+$(error PREFIX must not contain blanks, & or |)
+endif
+
 install:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "null521 needs Python 3.11 or later")'
-	@if [ -z '$(DESTDIR)' ]; then tests/prepare install; fi
+	@if [ -z '$(DESTDIR)' ]; then tests/prepare install && $(MAKE) --no-print-directory certificate; fi
 	install -d '$(DESTDIR)$(BINDIR)' '$(DESTDIR)$(LIBDIR)/null521' '$(DESTDIR)$(UNITDIR)' \
 		'$(DESTDIR)$(CATALOGDIR)' '$(DESTDIR)$(TMPFILESDIR)' '$(DESTDIR)$(DOCDIR)'
 	install -m 644 null521/*.py '$(DESTDIR)$(LIBDIR)/null521'
 	# -s: no path of the staging directory in the bytecode.
-	$(PYTHON) -m compileall -q -f -s '$(DESTDIR)' '$(DESTDIR)$(LIBDIR)/null521'
-	$(PLACES) units/launcher >'$(DESTDIR)$(BINDIR)/null521'
-	chmod 755 '$(DESTDIR)$(BINDIR)/null521'
+	umask 022 && $(INTERPRETER) -m compileall -q -f -s '$(DESTDIR)' '$(DESTDIR)$(LIBDIR)/null521'
+	# Renamed into place, for it may be started at any moment.
+	$(PLACES) units/launcher >'$(DESTDIR)$(BINDIR)/null521.new'
+	chmod 755 '$(DESTDIR)$(BINDIR)/null521.new'
+	mv -f '$(DESTDIR)$(BINDIR)/null521.new' '$(DESTDIR)$(BINDIR)/null521'
 	$(PLACES) units/null521.socket >'$(DESTDIR)$(UNITDIR)/null521.socket'
 	$(PLACES) units/null521@.service >'$(DESTDIR)$(UNITDIR)/null521@.service'
 	install -m 644 units/null521.catalog '$(DESTDIR)$(CATALOGDIR)/null521.catalog'
@@ -63,7 +74,17 @@ install:
 	install -m 644 README.md LICENSE CHANGELOG.md '$(DESTDIR)$(DOCDIR)'
 	$(TELL_SYSTEMD)
 
+# For STARTTLS: a pair signed by itself, for senders that insist on TLS do not insist on a name. One
+# that is there already stays. null521 works without, and so this may fail.
+certificate:
+	@if [ ! -e '$(TLSDIR)/tls-key.pem' ]; then \
+		install -d -m 700 '$(TLSDIR)' && openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 \
+		-nodes -days 36500 -subj "/CN=$$(uname -n | cut -c-64)" \
+		-keyout '$(TLSDIR)/tls-key.pem' -out '$(TLSDIR)/tls-cert.pem' 2>/dev/null || \
+		echo 'null521: no certificate was made in $(TLSDIR), so STARTTLS will not be offered' >&2; fi
+
 uninstall:
+	@if [ -e '$(DESTDIR)$(TLSDIR)' ]; then echo 'null521: $(TLSDIR) stays, with your certificate and key' >&2; fi
 	rm -rf '$(DESTDIR)$(LIBDIR)' '$(DESTDIR)$(DOCDIR)'
 	rm -f '$(DESTDIR)$(BINDIR)/null521' '$(DESTDIR)$(UNITDIR)/null521.socket' \
 		'$(DESTDIR)$(UNITDIR)/null521@.service' '$(DESTDIR)$(CATALOGDIR)/null521.catalog' \

@@ -1,7 +1,8 @@
 """One connection: read, reply, keep the deadlines, say goodbye, remember.
 
-The driver for a process that a superserver starts for each client. It knows descriptors and the
-clock. It must not know what SMTP says (session.py does), nor how a record is written down.
+The driver for a process that a superserver starts for each client. It knows descriptors, the clock,
+and when TLS begins. It must not know what SMTP says (session.py does), how TLS says it (tls.py
+does), nor how a record is written down.
 """
 
 import os
@@ -18,6 +19,10 @@ from _socket import socket as Socket
 from null521 import journal, peer, record
 from null521.session import Session
 from null521.settings import Settings
+
+MYPY = False  # for what only types need: typing itself takes as long to import as all of ours
+if MYPY:
+    from null521.tls import Secured
 
 EX_OK = 0
 EX_CONFIG = 78  # sysexits(3)
@@ -46,16 +51,24 @@ def run(settings: Settings) -> int:
     """Answer the connection handed to this process; return its exit status.
 
     EX_CONFIG if what was handed over is no connection, or if a setting is no good, and then the
-    client has had its 521 all the same; otherwise EX_OK.
+    client has had its 521 all the same; otherwise EX_OK. A certificate that cannot serve is no more
+    than a warning.
     """
     reading, writing = handed_over()
-    shield_stderr(reading, writing)
     connection = as_socket(reading)
+    client = peer.caller(connection, os.environ)
+    on_terminal = is_open(reading) and os.isatty(reading) and not client[0]
+    if not on_terminal:
+        shield_stderr(reading, writing)
     misfit = unfit(reading, connection)
     if misfit:
         settings.faults.append(misfit)
     else:
-        answer(settings, reading, writing, connection)
+        if on_terminal:
+            journal.to_stderr(record.of_fault(TERMINAL))
+        answer(settings, reading, writing, connection, client)
+    for warning in settings.warnings:
+        journal.complain(settings.log, record.of_fault(warning, record.WARNING))
     for fault in settings.faults:
         journal.complain(settings.log, record.of_fault(fault))
     return EX_CONFIG if settings.faults else EX_OK
@@ -63,7 +76,8 @@ def run(settings: Settings) -> int:
 
 def handed_over() -> tuple[int, int]:
     """The descriptors to read from and write to: systemd's, or else standard input and output."""
-    if os.environ.get("LISTEN_PID") == str(os.getpid()):
+    environ = os.environ
+    if environ.get("LISTEN_PID") == str(os.getpid()) and environ.get("LISTEN_FDS", "0") != "0":
         return LISTEN_FDS_START, LISTEN_FDS_START
     if is_open(0) and not is_open(1):
         return 0, 0
@@ -73,12 +87,16 @@ def handed_over() -> tuple[int, int]:
 def shield_stderr(reading: int, writing: int) -> None:
     """Point standard error away from the client, to whom inetd and xinetd connect it as well."""
     clients = [os.fstat(fd) for fd in (reading, writing) if is_open(fd)]
-    if is_open(2) and (os.isatty(2) or not any(os.path.samestat(os.fstat(2), c) for c in clients)):
+    if is_open(2) and not any(os.path.samestat(os.fstat(2), client) for client in clients):
         return
     try:
-        os.dup2(os.open("/dev/null", os.O_WRONLY), 2)
+        null = os.open("/dev/null", os.O_WRONLY)
     except OSError:  # a bare root directory
         os.closerange(2, 3)
+        return
+    os.dup2(null, 2)
+    if null != 2:  # it may have become 0, and must not be taken for the client
+        os.close(null)
 
 
 def unfit(reading: int, connection: Socket | None) -> str:
@@ -90,14 +108,14 @@ def unfit(reading: int, connection: Socket | None) -> str:
     return "" if connection.type == SOCK_STREAM else NO_STREAM
 
 
-def answer(settings: Settings, reading: int, writing: int, connection: Socket | None) -> None:
+def answer(
+    settings: Settings,
+    reading: int,
+    writing: int,
+    connection: Socket | None,
+    client: tuple[str, str],
+) -> None:
     """The session of one client, from the greeting to the record of it."""
-    if os.isatty(reading):
-        journal.to_stderr(record.of_fault(TERMINAL))
-    for fd in (reading, writing):
-        if not os.isatty(fd):  # for it would stay so for the shell behind us
-            os.set_blocking(fd, False)
-    client = peer.caller(connection, os.environ)
     session = Session(
         settings.hostname,
         settings.text,
@@ -105,10 +123,18 @@ def answer(settings: Settings, reading: int, writing: int, connection: Socket | 
         settings.max_commands,
         settings.max_line,
         settings.max_octets,
+        starttls=has_certificate(settings),
     )
     start = time.monotonic()
     end = start + settings.session_timeout
-    ending = converse(session, reading, writing, settings.idle_timeout, end)
+    for fd in (reading, writing):
+        os.set_blocking(fd, False)
+    try:
+        ending = converse(session, reading, writing, settings, end)
+    finally:
+        for fd in (reading, writing):
+            if os.isatty(fd):  # for it would stay so for the shell behind us
+                os.set_blocking(fd, True)
     seconds = time.monotonic() - start
     # The rest takes moments, in which socat would end us: it sends SIGTERM once the client is gone.
     signal(SIGTERM, SIG_IGN)
@@ -120,21 +146,24 @@ def answer(settings: Settings, reading: int, writing: int, connection: Socket | 
     journal.write(settings.log, entry)
 
 
-def converse(session: Session, reading: int, writing: int, idle: float, end: float) -> str:
+def converse(session: Session, reading: int, writing: int, settings: Settings, end: float) -> str:
     """Read and reply until the session is over; return how it ended.
 
-    "quit", "limit" (of commands or octets), "eof", "reset", "idle" or "deadline". idle: seconds
-    to wait for the client's next octet, or for it to take ours. end: by time.monotonic().
+    "quit", "limit" (of commands or octets), "eof", "reset", "idle", "deadline", or "tls" (that did
+    not come about). end: by time.monotonic().
     """
-    replies = session.greeting()
+    idle = settings.idle_timeout
+    speaker: Session | Secured = session
+    owed = session.greeting()
     while True:
-        ending = send(writing, replies, idle, end) or session.ending
+        ending = send(writing, owed, idle, end) or speaker.ending
         if ending:
             return ending
+        owed = b""
         ending = wait(reading, select.POLLIN, idle, end)
         if ending:
             # All that we owed is sent, so there is room for one line more.
-            send(writing, session.refusal(), 0.0, time.monotonic() + LINGER_SECONDS)
+            send(writing, speaker.refusal(), 0.0, time.monotonic() + LINGER_SECONDS)
             return ending
         try:
             octets = os.read(reading, CHUNK)
@@ -144,7 +173,35 @@ def converse(session: Session, reading: int, writing: int, idle: float, end: flo
             return "reset"
         if not octets:
             return "eof"
-        replies = session.receive(octets)
+        owed = speaker.receive(octets)
+        if session.asked_for_tls:
+            speaker = secure(session, settings)
+            owed += session.starttls(ready=speaker is not session)
+
+
+def has_certificate(settings: Settings) -> bool:
+    """Whether there is one to offer STARTTLS with; if it cannot serve, a warning says why."""
+    if not (settings.tls_cert or settings.tls_key):
+        return False
+    from null521 import certificate
+
+    fault = certificate.fault(settings.tls_cert, settings.tls_key)
+    if fault:
+        settings.warnings.append(f"STARTTLS is not offered: {fault}")
+    return not fault
+
+
+def secure(session: Session, settings: Settings) -> "Session | Secured":
+    """The session with TLS around it; as it is if that cannot be, and a warning says why."""
+    from null521 import tls  # costly, and seldom asked for
+
+    cert, key = settings.tls_cert, settings.tls_key
+    try:
+        return tls.Secured(session, cert, key, settings.max_octets)
+    except OSError as error:
+        why = tls.reason(error)
+        settings.warnings.append(f"STARTTLS failed: {cert} and {key} cannot serve: {why}")
+        return session
 
 
 def send(writing: int, octets: bytes, idle: float, end: float) -> str:

@@ -10,7 +10,7 @@ from null521.session import MAX_HELO, MAX_PATH, Session
 REFUSED = "adc0197229224739b70f918f356cfe68"
 MISCONFIGURED = "a9716ff62e6747459a2d54fff730ff40"
 
-ERROR, NOTICE, INFO = 3, 5, 6  # syslog(3)
+ERROR, WARNING, NOTICE, INFO = 3, 4, 5, 6  # syslog(3)
 
 
 class Record:
@@ -63,6 +63,7 @@ def of_session(
         *[("RECIPIENT", recipient) for recipient in recipients],
         ("RECIPIENTS", session.recipient_count),
         ("REFUSE_AT", refuse_at),
+        ("TLS", session.tls or None),
         ("COMMANDS", session.commands),
         ("OCTETS", session.octets),
         ("DURATION_USEC", round(seconds * 1e6)),
@@ -73,18 +74,19 @@ def of_session(
     return Record(REFUSED, priority, message, fields)
 
 
-def of_fault(fault: str) -> Record:
+def of_fault(fault: str, priority: int = ERROR) -> Record:
     """The record of a setting that is no good, or of a wrong thing handed to us."""
-    return Record(MISCONFIGURED, ERROR, fault, [])
+    return Record(MISCONFIGURED, priority, fault, [])
 
 
 def clean(octets: bytes, limit: int) -> str:
     """What a client said, all but printable characters escaped, cut to `limit` characters.
 
     Printable is meant as by Unicode, for SMTPUTF8 (RFC 6531) is on offer. Escaped are control
-    characters, line ends, what is not UTF-8, and marks that turn the direction of writing.
+    characters, line ends, what is not UTF-8, marks that turn the direction of writing, and the
+    backslash.
     """
-    text = octets.decode("utf-8", "backslashreplace")
+    text = octets.replace(b"\\", rb"\\").decode("utf-8", "backslashreplace")
     if text.isprintable():
         return text[:limit]
     return "".join(
@@ -98,4 +100,5 @@ def mailbox(octets: bytes, addresses: str) -> str:
     if not text or addresses == "full":
         return text
     _, at, domain = text.rpartition("@")
-    return at + domain if addresses == "domain" and at else "..."
+    # A quoted local part may hold another "@", and may have been cut short.
+    return at + domain if addresses == "domain" and at and '"' not in text else "..."

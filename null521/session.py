@@ -1,7 +1,7 @@
 """The dialogue: what one client says, and what it is answered.
 
 A state machine without I/O. It knows RFC 5321 and the bounds counted in octets and commands.
-It must not know of sockets, clocks, settings, logs, or who is calling: drivers know those.
+It must not know of sockets, clocks, settings, logs, TLS, or who is calling: drivers know those.
 """
 
 STAGES = ("greeting", "helo", "mail", "rcpt")
@@ -11,11 +11,15 @@ STAGES = ("greeting", "helo", "mail", "rcpt")
 # No reply here is a 354, so no message can ever be sent to us.
 REFUSE = (521, "5.3.2", "{text}")
 SERVICE = (220, "", "{hostname} ESMTP null521")
-OFFER = (250, "", "{hostname}\nPIPELINING\nENHANCEDSTATUSCODES\n8BITMIME\nSMTPUTF8")
+OFFER = (250, "", "{hostname}\nPIPELINING\nENHANCEDSTATUSCODES\n8BITMIME\nSMTPUTF8{starttls}")
 HELLO = (250, "", "{hostname}")
 OK = (250, "2.0.0", "OK")
 SENDER = (250, "2.1.0", "OK")
 GOODBYE = (221, "2.0.0", "{hostname}")
+# Where STARTTLS is not on offer, for the lack of a certificate or after it has succeeded, REFUSE
+# stands in the place of READY.
+READY = (220, "2.0.0", "go ahead with TLS")
+NOT_READY = (454, "4.7.0", "TLS is not available")
 
 # The whole dialogue: what is answered to whom, by the stage at which mail is refused.
 # OFFER names the extensions for want of which a sender might give up with a text not ours.
@@ -29,6 +33,7 @@ DIALOGUE = {
     "DATA":         (REFUSE,    REFUSE,   REFUSE,   REFUSE),
     "RSET":         (REFUSE,    OK,       OK,       OK),
     "NOOP":         (REFUSE,    OK,       OK,       OK),
+    "STARTTLS":     (REFUSE,    REFUSE,   READY,    READY),
     "QUIT":         (GOODBYE,   GOODBYE,  GOODBYE,  GOODBYE),
     "all else":     (REFUSE,    REFUSE,   REFUSE,   REFUSE),
 }  # fmt: skip
@@ -43,9 +48,9 @@ MAX_RECIPIENTS = 10
 class Session:
     """One SMTP session, from the greeting to the reply that ends it.
 
-    text: what follows the 521, one line. max_line: octets in a line, its end included.
-    max_octets: octets in all. max_commands: commands answered in the common way; a client over
-    any of the three gets one last 521. Never raises, whatever the octets.
+    text: what follows the 521, one line. starttls: whether to offer it. max_line: octets in a line,
+    its end included. max_octets: octets in all. max_commands: commands answered in the common way;
+    a client over any of the three gets one last 521. Never raises, whatever the octets.
     """
 
     def __init__(
@@ -56,18 +61,29 @@ class Session:
         max_commands: int = 100,
         max_line: int = 2048,
         max_octets: int = 65536,
+        starttls: bool = False,
     ) -> None:
         self._words = {"hostname": hostname, "text": text}
+        self._offer_starttls(starttls)
         self._column = STAGES.index(refuse_at)
         self._max_commands = max_commands
         self._max_line = max_line
         self._max_octets = max_octets
-        self._enhanced = False
         self._rest = b""  # the beginning of a line whose end has not come yet
 
         self.ending = ""  # "quit" or "limit" once the last reply has been given
+        self.asked_for_tls = False  # the driver is to call starttls() next
+        self.tls = ""  # the version, once secured
         self.commands = 0
         self.octets = 0
+        self._forget()
+
+    def _offer_starttls(self, starttls: bool) -> None:
+        self._starttls = starttls
+        self._words["starttls"] = "\nSTARTTLS" if starttls else ""
+
+    def _forget(self) -> None:
+        self._enhanced = False
         self.helo = b""
         self.sender: bytes | None = None  # b"" is the null reverse-path, None that none came
         self.recipients: list[bytes] = []  # the first MAX_RECIPIENTS, each cut to MAX_PATH
@@ -84,40 +100,68 @@ class Session:
     def receive(self, data: bytes) -> bytes:
         """Take octets as they came, cut anywhere; return the replies to send, one a command.
 
-        Once `ending` is set, that was the last of them, and more octets are not answered.
+        Once `ending` is set, that was the last of them, and more octets are not answered. Once
+        `asked_for_tls` is set, the answer to that is what starttls() returns.
         """
         if self.ending:
             return b""
-        room = self._max_octets - self.octets
+        room = max(0, self._max_octets - self.octets)
         self.octets += len(data)
         *lines, self._rest = (self._rest + data[:room]).split(b"\n")
         replies = []
-        for line in lines:
+        for number, line in enumerate(lines, 1):
             replies.append(self._command(line))
-            if self.ending:
+            if self.asked_for_tls:
+                self._rest = b"\n".join([*lines[number:], self._rest])
+            if self.asked_for_tls or self.ending:
                 return b"".join(replies)
         if len(self._rest) >= self._max_line or self.octets > self._max_octets:
             replies.append(self._over())
         return b"".join(replies)
 
+    def starttls(self, ready: bool) -> bytes:
+        """Answer STARTTLS; if the driver is ready, what it reads from then on has to be TLS.
+
+        What the client has sent behind STARTTLS is thrown away then, and not obeyed as if it
+        had come under TLS (RFC 3207, 4.2; CVE-2011-0411).
+        """
+        self.asked_for_tls = False
+        self._offer_starttls(False)
+        if not ready:
+            return self._as_octets(NOT_READY) + self.receive(b"")
+        self._rest = b""
+        return self._as_octets(READY)
+
+    def secured(self, version: str) -> None:
+        """TLS of that version is there: all starts afresh (RFC 3207, 4.2), but not the bounds."""
+        self.tls = version
+        self._forget()
+
     def _command(self, line: bytes) -> bytes:
-        if self.commands >= self._max_commands or len(line) >= self._max_line:
-            return self._over()
-        self.commands += 1
         # LF alone ends a line too: RFC 5321, 2.3.8 wants CRLF, and old senders do not care.
         word, _, argument = line.rstrip(b"\r").replace(b"\t", b" ").partition(b" ")
         verb = word.upper().decode("ascii", "replace")
         if verb in ("EHLO", "HELO"):
-            self.helo = argument.strip()[:MAX_HELO]
             self._enhanced = False
+        if self.commands >= self._max_commands or len(line) >= self._max_line:
+            return self._over()
+        self.commands += 1
+        if verb in ("EHLO", "HELO"):
+            # One word, so that it cannot look like what a record says after it.
+            self.helo = argument.strip().partition(b" ")[0][:MAX_HELO]
         elif verb == "MAIL":
             self.sender = _path(argument)
         elif verb == "RCPT":
             self.recipient_count += 1
             if self.recipient_count <= MAX_RECIPIENTS:
-                self.recipients.append(_path(argument))
+                self.recipients.append(_path(argument) or b"")
         elif verb == "QUIT":
             self.ending = "quit"
+        elif verb == "STARTTLS":
+            if DIALOGUE[verb][self._column] is READY and self._starttls:
+                self.asked_for_tls = True
+                return b""
+            verb = "all else"
         return self._reply(verb if verb in DIALOGUE else "all else")
 
     def _over(self) -> bytes:
@@ -125,7 +169,9 @@ class Session:
         return self.refusal()
 
     def _reply(self, event: str) -> bytes:
-        reply = DIALOGUE[event][self._column]
+        return self._as_octets(DIALOGUE[event][self._column])
+
+    def _as_octets(self, reply: tuple[int, str, str]) -> bytes:
         code, status, text = reply
         if self._enhanced and status:
             text = f"{status} {text}"
@@ -135,9 +181,13 @@ class Session:
         return "".join(lines).encode("ascii")
 
 
-def _path(argument: bytes) -> bytes:
-    """The mailbox in "FROM:<mailbox> parameters", or the first word where there is no bracket."""
-    after = argument.partition(b":")[2].strip()
-    if after.startswith(b"<"):
-        return after[1:].partition(b">")[0][:MAX_PATH]
-    return after.partition(b" ")[0][:MAX_PATH]
+def _path(argument: bytes) -> bytes | None:
+    """The mailbox in "FROM:<mailbox> parameters"; None where there is nothing like it.
+
+    Without the colon or the brackets, as some clients have it, the first word. Only "<>" is empty.
+    """
+    before, colon, after = argument.strip().partition(b":")
+    text = after.strip() if colon else before.partition(b" ")[2].strip() or before
+    if b"<" in text:
+        return text.partition(b"<")[2].partition(b">")[0][:MAX_PATH]
+    return text.partition(b" ")[0][:MAX_PATH] or None

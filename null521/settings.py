@@ -20,6 +20,8 @@ TABLE: dict[str, tuple[str | tuple[str, ...], str]] = {
     "max-commands": ("number", "commands answered in one session"),
     "max-line": ("number", "octets in one line, its end included"),
     "max-octets": ("number", "octets read in one session"),
+    "tls-cert": ("path", "the certificate for STARTTLS, with its chain"),
+    "tls-key": ("path", "the key of that certificate"),
     "log": (("auto", "journal", "syslog", "stderr", "json", "none"), "where records go"),
     "log-addresses": (("full", "domain", "none"), "what records show of mail addresses"),
 }
@@ -28,12 +30,14 @@ MAX_NAME = 255  # RFC 5321, 4.5.3.1.2
 MAX_TEXT = 500  # 512 of RFC 5321, 4.5.3.1.5, less "521 5.3.2 " and CRLF
 MAX_SECONDS = 3600  # more than a sender waits for anything: RFC 5321, 4.5.3.2
 MAX_NUMBER = 2**30
+MAX_PATH = 4095  # PATH_MAX less the NUL: limits.h(0p)
 
 EXPECTED = {
     "name": f"1 to {MAX_NAME} printable ASCII characters, none of them blank",
     "text": f"one line of 1 to {MAX_TEXT} printable ASCII characters",
     "seconds": f"seconds, more than 0 and at most {MAX_SECONDS}",
     "number": f"a whole number from 1 to {MAX_NUMBER}",
+    "path": "the path of a PEM file, or nothing",
 }
 
 
@@ -41,6 +45,7 @@ class Settings:
     """What one run goes by: seconds are floats, sizes are octets.
 
     faults: a line for each value that was no good and for which the default stands.
+    warnings: a line for each thing that its user finds to be not as it should be.
     """
 
     def __init__(self) -> None:
@@ -53,9 +58,12 @@ class Settings:
         self.max_commands = 100
         self.max_line = 2048
         self.max_octets = 65536
+        self.tls_cert = ""  # STARTTLS is offered only where both are set
+        self.tls_key = ""
         self.log = "auto"
         self.log_addresses = "full"
         self.faults: list[str] = []
+        self.warnings: list[str] = []
 
 
 def read(arguments: list[str], environ: Mapping[str, str]) -> Settings:
@@ -106,6 +114,8 @@ def _value(kind: str | tuple[str, ...], given: str) -> str | int | float | None:
         return given if plain and len(given) <= MAX_NAME and " " not in given else None
     if kind == "text":
         return given if plain and len(given) <= MAX_TEXT else None
+    if kind == "path":
+        return given if given.isprintable() and len(given) <= MAX_PATH else None
     # Digits first, and not too many: int() and float() also take "1_0", " 1", "1e9" and "nan".
     digits = given.replace(".", "", 1) if kind == "seconds" else given
     if not (plain and digits.isdigit() and len(digits) <= 10):

@@ -22,7 +22,10 @@ Exit status: 0; 78 if a setting or what was handed over is no good (the client g
 
 def show(flag: str) -> int:
     """Print what the flag asks for on standard output; return the exit status."""
-    print(f"null521 {__version__}" if flag == "--version" else help_text(), flush=True)
+    try:
+        print(f"null521 {__version__}" if flag == "--version" else help_text(), flush=True)
+    except OSError:  # nobody reads it, or there is no room
+        return 1
     return 0
 
 

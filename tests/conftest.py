@@ -17,8 +17,14 @@ settings.load_profile("null521")
 
 def install(prefix: Path) -> Path:
     """`make install` below the prefix, for the interpreter that runs the tests."""
+    places = {
+        "PREFIX": prefix,
+        "SYSCONFDIR": prefix / "etc",
+        "PYTHON": PYTHON,
+        "SITEDIR": site(),
+    }
     subprocess.run(
-        ["make", "install", f"PREFIX={prefix}", f"PYTHON={PYTHON}", f"SITEDIR={site()}"],
+        ["make", "install", *(f"{name}={value}" for name, value in places.items())],
         cwd=TREE,
         check=True,
         stdout=subprocess.DEVNULL,

@@ -31,7 +31,16 @@ def main(runs: int = 60, python: str = "/usr/bin/python3") -> None:
         prefix, venv = Path(folder, "prefix"), Path(folder, "venv")
         environ = {k: v for k, v in os.environ.items() if k != "PYTHONDONTWRITEBYTECODE"}
         for command in (
-            ["make", "-s", "-C", TREE, "install", f"PREFIX={prefix}", f"PYTHON={python}"],
+            [
+                "make",
+                "-s",
+                "-C",
+                TREE,
+                "install",
+                f"PREFIX={prefix}",
+                f"SYSCONFDIR={prefix}/etc",
+                f"PYTHON={python}",
+            ],
             [python, "-m", "venv", "--system-site-packages", venv],
             [venv / "bin/pip", "install", "--quiet", TREE],
         ):

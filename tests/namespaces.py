@@ -218,6 +218,7 @@ class Systemd(Namespaces):
         cd root
         pivot_root . old
         umount -l /old
+        mount --make-rshared /  # as on a host, where systemd does it: credentials depend on it
         exec env -i container=null521-tests PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin \
             /lib/systemd/systemd --unit=basic.target --show-status=no --log-target=journal
     """

@@ -280,12 +280,19 @@ def test_listen_fds(launcher: Path) -> None:
     assert "Refused 127.0.0.1; quit" in to.record()
 
 
-def test_listen_fds_meant_for_another_process(launcher: Path) -> None:
+@pytest.mark.parametrize("listen", ["LISTEN_PID=1 LISTEN_FDS=1", "LISTEN_PID=$$ LISTEN_FDS=0"])
+def test_listen_fds_that_are_not_ours(launcher: Path, listen: str) -> None:
     done = subprocess.run(
-        [str(launcher), "--hostname=h.example", "--log=none"],
+        [
+            "sh",
+            "-c",
+            f'{listen} exec "$0" "$@"',
+            str(launcher),
+            "--hostname=h.example",
+            "--log=none",
+        ],
         input=b"QUIT\r\n",
         stdout=subprocess.PIPE,
-        env={"LISTEN_PID": "1", "LISTEN_FDS": "1"},
         timeout=PATIENCE,
         check=True,
     )
@@ -323,6 +330,39 @@ def test_a_terminal_is_left_as_it_was(launcher: Path) -> None:
     os.close(theirs)
 
 
+def test_a_terminal_that_nobody_reads(launcher: Path) -> None:
+    """poll(2) calls it writable when it has room for less than a reply."""
+    ours, theirs = pty.openpty()
+    flags = ["--log=none", "--idle-timeout=1", "--max-commands=100000", f"--text={'x' * 490}"]
+    process = subprocess.Popen([str(launcher), *flags], stdin=theirs, stdout=theirs, stderr=theirs)
+    os.write(ours, b"NOOP\n" * 500)
+    assert process.wait(timeout=PATIENCE) == 0
+    os.close(ours)
+    os.close(theirs)
+
+
+def test_a_terminal_with_a_client_behind_it(launcher: Path) -> None:
+    """As socat makes it with its option pty: standard error may be the client's as well."""
+    ours, theirs = pty.openpty()
+    process = subprocess.Popen(
+        [str(launcher), "--hostname=h.example", "--log=stderr", "--nonsense"],
+        stdin=theirs,
+        stdout=theirs,
+        stderr=theirs,
+        env={"SOCAT_PEERADDR": "192.0.2.1", "SOCAT_PEERPORT": "4711"},
+    )
+    os.close(theirs)
+    os.write(ours, b"QUIT\n")
+    shown = b""
+    with contextlib.suppress(OSError):
+        while True:
+            shown += os.read(ours, 4096)
+    os.close(ours)
+    assert process.wait(timeout=PATIENCE) == 78
+    lines = shown.decode().replace("\r", "").splitlines()
+    assert sorted(lines) == sorted(["QUIT", f"521 {TEXT}", "221 h.example"])
+
+
 @pytest.mark.parametrize(
     ("kind", "message"),
     [
@@ -356,17 +396,34 @@ def closing(*descriptors: int) -> Callable[[], None]:
     return close
 
 
-def test_standard_input_closed(launcher: Path) -> None:
+@pytest.mark.parametrize("closed", [(0,), (0, 1), (0, 2), (0, 1, 2)], ids=str)
+def test_standard_input_closed(launcher: Path, closed: tuple[int, ...]) -> None:
     done = subprocess.run(
         [str(launcher), "--log=none"],
         capture_output=True,
-        preexec_fn=closing(0),
+        preexec_fn=closing(*closed),
         timeout=PATIENCE,
         check=False,
     )
     assert (done.returncode, done.stdout) == (78, b"")
-    assert done.stderr.startswith(b"null521: standard input is closed")
-    assert done.stderr.count(b"\n") == 1
+    if 2 not in closed:
+        assert done.stderr.startswith(b"null521: standard input is closed")
+        assert done.stderr.count(b"\n") == 1
+
+
+def test_a_program_that_cannot_be_imported_shows_the_client_no_traceback(
+    launcher: Path, tmp_path: Path
+) -> None:
+    broken = tmp_path / "null521"
+    broken.write_text(launcher.read_text().replace("/lib/null521", "/lib/nowhere"))
+    broken.chmod(0o755)
+    client, connection = tcp_pair()
+    with client:
+        fd = connection.fileno()
+        process = subprocess.Popen([str(broken)], stdin=fd, stdout=fd, stderr=fd)
+        connection.close()
+        assert Answered(client, process).read_all() == b""
+        assert process.wait(timeout=PATIENCE) == 1
 
 
 @pytest.mark.parametrize("closed", [(1,), (2,), (1, 2)], ids=str)
@@ -456,6 +513,15 @@ def test_help_and_version_for_people(launcher: Path) -> None:
     command = [str(launcher), "--version"]
     text = subprocess.run(command, capture_output=True, text=True, check=True).stdout
     assert re.fullmatch(r"null521 \d+\.\d+\.\d+\n", text)
+
+
+@pytest.mark.parametrize("flag", ["--help", "--version"])
+def test_help_that_nobody_can_read(launcher: Path, flag: str) -> None:
+    with open("/dev/full", "wb") as full:
+        done = subprocess.run(
+            [str(launcher), flag], stdout=full, stderr=subprocess.PIPE, check=False
+        )
+    assert (done.returncode, done.stderr) == (1, b"")
 
 
 def test_many_at_once(launcher: Path) -> None:

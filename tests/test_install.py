@@ -51,6 +51,27 @@ def test_install_for_a_package_and_uninstall(tmp_path: Path) -> None:
     assert files(tmp_path) == []
 
 
+def test_install_for_an_interpreter_elsewhere(tmp_path: Path) -> None:
+    """What the launcher names is bound into the unit's root directory, and all may read it."""
+    venv = tmp_path / "venv"
+    subprocess.run([sys.executable, "-m", "venv", "--without-pip", str(venv)], check=True)
+    words = [f"PREFIX={tmp_path}/opt", f"PYTHON={venv}/bin/python3", f"SYSCONFDIR={tmp_path}/etc"]
+    environ = {k: v for k, v in os.environ.items() if k != "PYTHONDONTWRITEBYTECODE"}
+    install = f"umask 077 && make -s install {' '.join(words)}"
+    subprocess.run(["sh", "-c", install], cwd=TREE, check=True, env=environ)
+    launcher = tmp_path / "opt/bin/null521"
+    interpreter = Path(launcher.read_text().splitlines()[0].removeprefix("#!").split()[0])
+    assert interpreter.is_file()
+    assert not interpreter.is_symlink()
+    unit = (tmp_path / "opt/lib/systemd/system/null521@.service").read_text()
+    bound = re.findall(r"^BindReadOnlyPaths=(.*)$", unit, re.M)[0].split()
+    for path in (launcher, interpreter):
+        assert any(path.is_relative_to(b) for b in bound), (path, bound)
+    for path in (tmp_path / "opt").rglob("*"):
+        assert path.stat().st_mode & 0o044 == 0o044, path
+    assert (tmp_path / "etc/null521/tls-key.pem").stat().st_mode & 0o777 == 0o600
+
+
 def test_the_launcher_needs_nothing_of_its_surroundings(launcher: Path, tmp_path: Path) -> None:
     """Neither the working directory nor PYTHON* variables can put other code into it."""
     (tmp_path / "os.py").write_text("raise SystemExit('taken over')")

@@ -24,6 +24,19 @@ LINE = "Refused 192.0.2.1 (mx.b.c), mail from <a@b.c>, to <x@y>, <\\x00>; quit a
 ENVIRON = {"REMOTE_ADDR": "192.0.2.1", "REMOTE_PORT": "4711", "NULL521_REFUSE_AT": "rcpt"}
 
 
+# Sends to each datagram socket until it would block.
+FILL = (
+    "import socket, sys\n"
+    "for path in sys.argv[1:]:\n"
+    "    s = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)\n"
+    "    s.setblocking(False)\n"
+    "    s.connect(path)\n"
+    "    try:\n"
+    "        while s.send(b'MESSAGE=x\\n'): pass\n"
+    "    except BlockingIOError: pass\n"
+)
+
+
 @pytest.fixture
 def journald(tmp_path: Path) -> Iterator[Journald]:
     with Journald(tmp_path / "journald") as running:
@@ -158,20 +171,10 @@ def test_nobody_listens_any_more(launcher: Path, tmp_path: Path, log: str) -> No
 @pytest.mark.parametrize("log", ["auto", "journal", "syslog"])
 def test_full(journald: Journald, launcher: Path, log: str) -> None:
     """A journald that does not read. The kernel queues a few datagrams and then blocks: unix(7)."""
-    fill = (
-        "import socket, sys\n"
-        "for path in sys.argv[1:]:\n"
-        "    s = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)\n"
-        "    s.setblocking(False)\n"
-        "    s.connect(path)\n"
-        "    try:\n"
-        "        while s.send(b'MESSAGE=x\\n'): pass\n"
-        "    except BlockingIOError: pass\n"
-    )
     os.kill(journald.pid, signal.SIGSTOP)
     try:
         sockets = ["/run/systemd/journal/socket", "/dev/log"]
-        journald.run(["/usr/bin/python3", "-c", fill, *sockets])
+        journald.run(["/usr/bin/python3", "-c", FILL, *sockets])
         start = time.monotonic()
         done = refuse(journald, launcher, log)
         seconds = time.monotonic() - start
@@ -180,6 +183,23 @@ def test_full(journald: Journald, launcher: Path, log: str) -> None:
         # It did wait for a journal that might yet read, and then did not wait any longer.
         assert log == "syslog" or seconds >= journal.PATIENCE
         assert seconds < 10
+    finally:
+        os.kill(journald.pid, signal.SIGCONT)
+
+
+def test_full_with_alarms_blocked(journald: Journald, launcher: Path) -> None:
+    """A signal mask is inherited: signal(7)."""
+    block = "import os, signal, sys\nsignal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGALRM])\n"
+    block += "os.execv(sys.argv[1], sys.argv[1:])"
+    os.kill(journald.pid, signal.SIGSTOP)
+    try:
+        journald.run(["/usr/bin/python3", "-c", FILL, "/run/systemd/journal/socket"])
+        journald.run(
+            ["/usr/bin/python3", "-c", block, str(launcher), "--log=journal"],
+            input=b"QUIT\r\n",
+            capture_output=True,
+            timeout=20,
+        )
     finally:
         os.kill(journald.pid, signal.SIGCONT)
 

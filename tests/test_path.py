@@ -43,4 +43,4 @@ def test_the_path_of_one_connection_is_small() -> None:
     text = "".join((TREE / "null521" / f"{name}.py").read_text() for name in OURS)
     text = re.sub(r'"""(?:.|\n)*?"""', "", text)
     lines = [line for line in text.splitlines() if line.strip() and line.strip()[0] != "#"]
-    assert len(lines) < 600
+    assert len(lines) < 650

@@ -115,3 +115,16 @@ def test_any_octets_make_a_bounded_and_printable_record(octets: bytes, addresses
         assert str(value).isprintable()
     assert len(entry.message) < 1100
     assert all(len(str(value)) <= 320 for _, value in entry.fields)
+
+
+def test_helo_is_one_word_and_a_backslash_is_told_from_an_escape() -> None:
+    entry = of(b"HELO x), mail from <a@b>; quit after 4 commands\r\n")
+    assert entry.message.startswith("Refused 192.0.2.1 (x),); ")
+    assert record.clean(b"\xff", 99) == r"\xff"
+    assert record.clean(rb"\xff", 99) == r"\\xff"
+
+
+def test_a_domain_is_shown_only_where_it_is_sure_to_be_one() -> None:
+    assert record.mailbox(b"ann@b.c", "domain") == "@b.c"
+    assert record.mailbox(b'"a@secret', "domain") == "..."
+    assert record.mailbox(b"ann", "domain") == "..."

@@ -145,11 +145,15 @@ def test_what_is_remembered_is_bounded(count: int) -> None:
         (b"FROM:<>", b""),
         (b"FROM:a@b.c SIZE=3", b"a@b.c"),
         (b"FROM:<a@b.c", b"a@b.c"),
-        (b"FROM", b""),
-        (b"", b""),
+        (b"FROM <a@b.c> SIZE=3", b"a@b.c"),
+        (b"FROM a@b.c", b"a@b.c"),
+        (b"FROM <>", b""),
+        (b"a@b.c", b"a@b.c"),
+        (b"FROM:", None),
+        (b"", None),
     ],
 )
-def test_reverse_path(argument: bytes, path: bytes) -> None:
+def test_reverse_path(argument: bytes, path: bytes | None) -> None:
     session = Session(HOST, TEXT, "rcpt")
     session.receive(b"MAIL " + argument + b"\r\n")
     assert session.sender == path
@@ -175,6 +179,14 @@ def test_commands_are_bounded() -> None:
     assert not session.ending
     assert codes(session.receive(b"NOOP\n" * 10_000)) == [521]
     assert (session.ending, session.commands) == ("limit", 3)
+
+
+@pytest.mark.parametrize("verb", [b"EHLO", b"HELO"])
+def test_no_enhanced_code_in_a_reply_to_ehlo_even_over_a_bound(verb: bytes) -> None:
+    """RFC 2034, 3."""
+    session = Session(HOST, TEXT, "rcpt", max_commands=1)
+    session.receive(b"EHLO x\r\n")
+    assert session.receive(verb + b" y\r\n") == f"521 {TEXT}\r\n".encode()
 
 
 def test_a_line_is_bounded_with_its_end() -> None:

@@ -25,6 +25,8 @@ GOOD: list[tuple[str, str, object]] = [
     ("max-commands", "1", 1),
     ("max-line", "512", 512),
     ("max-octets", "1073741824", 2**30),
+    ("tls-cert", "/etc/null521/tls-cert.pem", "/etc/null521/tls-cert.pem"),
+    ("tls-key", "", ""),
     ("log", "none", "none"),
     ("log-addresses", "domain", "domain"),
 ]
@@ -41,6 +43,8 @@ BAD = [
     ("max-commands", ["", "0", "-1", "1.5", "1e3", "1073741825", "9" * 5000, "٣", "0x10"]),
     ("max-line", ["0"]),
     ("max-octets", ["0"]),
+    ("tls-cert", ["a\0b", "a\nb", "x" * 4096]),
+    ("tls-key", ["\x1b[2J"]),
     ("log", ["", "file", "Journal"]),
     ("log-addresses", ["", "yes"]),
 ]

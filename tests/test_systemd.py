@@ -16,7 +16,7 @@ from null521.record import MISCONFIGURED, REFUSED
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="needs root, for namespaces")
 
 SAID = b"EHLO mx.b.c\r\nMAIL FROM:<a@b.c>\r\nRCPT TO:<x@y>\r\nDATA\r\nQUIT\r\n"
-CODES = [220, 250, 250, 250, 250, 250, 250, 521, 521, 221]
+CODES = [220, 250, 250, 250, 250, 250, 250, 250, 521, 521, 221]
 UNITS = ("null521.socket", "null521@.service")
 
 # As many clients at once, each of which connects and then resets the connection: socket(7).
@@ -147,6 +147,33 @@ def test_a_refusal_and_its_record(fresh: Systemd, host: str) -> None:
         assert line in explained
     # Nothing but systemd's own two lines and our record: no warning, no traceback.
     assert fresh.entries("-p", "warning", "-u", "null521@*") == []
+
+
+def test_starttls_with_the_certificate_that_make_install_made(fresh: Systemd) -> None:
+    """By openssl, which hides EHLO's reply and speaks the rest as it is typed, inside TLS."""
+    key = "/etc/null521/tls-key.pem"
+    assert fresh.output("stat", "--format=%a %U", key) == "600 root\n"
+    words = ["openssl", "s_client", "-quiet", "-starttls", "smtp", "-connect", "127.0.0.1:25"]
+    talk = f"(printf '{{}}'; sleep 1) | {' '.join(words)} 2>&1"
+    said = fresh.output("sh", "-c", talk.format(r"EHLO y\r\nRCPT TO:<x@y>\r\nQUIT\r\n"))
+    assert "521 5.3.2 canon.example is configured NOT to accept any mail." in said
+    assert "221 2.0.0 canon.example" in said
+    (entry,) = fresh.wait_for(1, f"MESSAGE_ID={REFUSED}")
+    assert (entry["NULL521_TLS"], entry["NULL521_HELO"]) == ("TLSv1.3", "y")
+
+
+@pytest.mark.parametrize("lost", ["tls-key.pem", "tls-cert.pem"])
+def test_without_certificate_or_key_the_refusal_goes_on_in_clear(fresh: Systemd, lost: str) -> None:
+    fresh.run(["mv", f"/etc/null521/{lost}", "/etc/null521/lost"])
+    try:
+        _, codes = dial(fresh)
+        assert codes == [220, *CODES[2:]]  # one line less in EHLO's reply
+        (entry,) = fresh.wait_for(1, f"MESSAGE_ID={MISCONFIGURED}")
+        assert entry["MESSAGE"].startswith("STARTTLS is not offered: /run/credentials/null521@")
+        assert entry["PRIORITY"] == "4"
+        assert_no_instance_stays(fresh)
+    finally:
+        fresh.run(["mv", "/etc/null521/lost", f"/etc/null521/{lost}"])
 
 
 def test_settings_in_a_drop_in(fresh: Systemd) -> None:

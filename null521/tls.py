@@ -1,0 +1,84 @@
+"""A session under TLS: what the client sends is deciphered for it, and its replies are enciphered.
+
+It knows the ssl module, and is imported only once a client has said STARTTLS, for that module takes
+longer to import than all the rest does to run. It must not know what is said, nor descriptors or
+deadlines: session.py does, and drivers do.
+"""
+
+import contextlib
+import ssl
+
+from null521.session import Session
+
+
+class Secured:
+    """A Session with TLS around it, without I/O; to a driver it is like the Session itself.
+
+    cert, key: paths of PEM files; OSError (ssl.SSLError is one) if they cannot serve. max_octets:
+    of TLS, the handshake included.
+    """
+
+    def __init__(self, session: Session, cert: str, key: str, max_octets: int) -> None:
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        context.minimum_version = ssl.TLSVersion.TLSv1_2  # RFC 8996
+        context.options |= ssl.OP_NO_RENEGOTIATION
+        context.num_tickets = 0  # nobody comes back to resume such a session
+        # Without a password from us, OpenSSL would ask for one on the terminal.
+        context.load_cert_chain(cert, key, password="")
+        self._incoming, self._outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
+        self._tls = context.wrap_bio(self._incoming, self._outgoing, server_side=True)
+        self._session = session
+        self._left = max_octets
+        self._ending = ""
+
+    @property
+    def ending(self) -> str:
+        """How it ended: as the Session has it, "eof", or "tls" where that did not come about."""
+        return self._session.ending or self._ending
+
+    def receive(self, octets: bytes) -> bytes:
+        """Take octets of TLS as they came, cut anywhere; return those to send, if any."""
+        if self.ending:
+            return b""
+        self._left -= len(octets)
+        if self._left < 0:
+            self._ending = "limit"
+            return self.refusal()
+        self._incoming.write(octets)
+        said = b""
+        try:
+            if not self._session.tls:
+                self._tls.do_handshake()
+                self._session.secured(self._tls.version() or "TLS")
+            while piece := self._tls.read(2**14):
+                said += piece
+            self._ending = "eof"
+        except ssl.SSLWantReadError:
+            pass
+        except ssl.SSLZeroReturnError:
+            self._ending = "eof"
+        except ssl.SSLError as error:
+            self._ending = "tls"
+            self._session.tls = f"failed: {reason(error)}"
+            return self._outgoing.read()  # the alert that tells the client why
+        return self._encipher(self._session.receive(said), last=bool(self.ending))
+
+    def refusal(self) -> bytes:
+        """The octets of one last 521; of nothing during the handshake, which cannot carry it."""
+        return self._encipher(self._session.refusal(), last=True) if self._session.tls else b""
+
+    def _encipher(self, replies: bytes, last: bool) -> bytes:
+        if replies:
+            self._tls.write(replies)
+        if last:
+            # Say that no more will come: RFC 8446, 6.1. The client need not have said so first.
+            with contextlib.suppress(ssl.SSLWantReadError):
+                self._tls.unwrap()
+        return self._outgoing.read()
+
+
+def reason(error: OSError) -> str:
+    """Why, in words, for what Secured raises and what a handshake fails of."""
+    if isinstance(error, ssl.SSLError):
+        return error.reason.lower().replace("_", " ")
+    return error.strerror or str(error)
