@@ -22,7 +22,7 @@ PLACES = sed -e '1s|^\#!/usr/bin/python3 |\#!$(PYTHON) |' -e 's|/usr/local/lib/n
 	-e 's|/usr/local/bin/|$(BINDIR)/|' -e 's|/usr/lib/python3/dist-packages|$(SITEDIR)|' \
 	-e 's|^BindReadOnlyPaths=.*|&$(if $(OUTSIDE), $(OUTSIDE))|'
 
-.PHONY: run test cost hardening install uninstall clean
+.PHONY: run test senders cost hardening install uninstall clean
 
 run:
 	@tests/prepare run
@@ -35,6 +35,10 @@ run:
 test:
 	tests/prepare test
 	tests/run
+
+senders:
+	tests/prepare test
+	PYTHONPATH=.:tests build/venv-distribution/bin/python tests/senders/matrix.py
 
 cost:
 	tests/prepare test
@@ -75,5 +79,6 @@ TELL_SYSTEMD = @if [ -z '$(DESTDIR)' ] && [ "$$(id -u)" = 0 ] && [ -d /run/syste
 	systemctl daemon-reload; journalctl --update-catalog; \
 	[ ! -e '$(TMPFILESDIR)/null521.conf' ] || systemd-tmpfiles --create '$(TMPFILESDIR)/null521.conf'; fi
 
+# What is in the senders' roots is root's.
 clean:
-	rm -rf build *.egg-info
+	rm -rf build *.egg-info 2>/dev/null || sudo rm -rf build
