@@ -24,7 +24,6 @@ TCPSERVER = BUILD / "superservers/ucspi-tcp/usr/bin/tcpserver"
 NETWORK = "198.51.100"
 RESOLVER = f"{NETWORK}.53"
 ADDRESSES = {f"{stage}.test": f"{NETWORK}.{n}" for n, stage in enumerate(STAGES, 1)}
-SENDERS = ("postfix", "exim4-daemon-light", "opensmtpd", "sendmail")  # by their packages
 
 
 def in_network(
