@@ -23,7 +23,19 @@ TCPSERVER = BUILD / "superservers/ucspi-tcp/usr/bin/tcpserver"
 # RFC 5737: addresses for documentation, which no sender takes for private ones.
 NETWORK = "198.51.100"
 RESOLVER = f"{NETWORK}.53"
-ADDRESSES = {f"{stage}.test": f"{NETWORK}.{n}" for n, stage in enumerate(STAGES, 1)}
+
+# The refusing host's names, and how the program is told to refuse mail for each.
+FLAGS = {f"{stage}.test": [f"--refuse-at={stage}"] for stage in STAGES}
+FLAGS["tls.test"] = ["--refuse-at=rcpt", "--tls-cert=/mnt/cert.pem", "--tls-key=/mnt/key.pem"]
+ADDRESSES = {name: f"{NETWORK}.{number}" for number, name in enumerate(FLAGS, 1)}
+
+# /mnt is the refusing host's own. tcpserver runs the program as 65534, which has to read the key.
+CERTIFICATE = """
+    mount -t tmpfs -o mode=755 tmpfs /mnt
+    openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -days 2 \
+        -subj /CN=tls.test -out /mnt/cert.pem -keyout /mnt/key.pem
+    chown 65534:65534 /mnt/key.pem
+"""
 
 
 def in_network(
@@ -46,8 +58,13 @@ class RefusingHost(Journald):
         limits = ["-R", "-H", "-l", "0", "-c", "64", "-u", "65534", "-g", "65534"]
         servers = [
             [
-                *(str(TCPSERVER), *limits, address, "25", str(launcher)),
-                *(f"--hostname={name}", f"--refuse-at={name.removesuffix('.test')}"),
+                str(TCPSERVER),
+                *limits,
+                address,
+                "25",
+                str(launcher),
+                f"--hostname={name}",
+                *FLAGS[name],
             ]
             for name, address in ADDRESSES.items()
         ]
@@ -58,6 +75,7 @@ class RefusingHost(Journald):
                 "ip link add lan address 02:00:00:00:05:21 type bridge",
                 *(f"ip address add {address}/24 dev lan" for address in addresses),
                 "ip link set lan up",
+                CERTIFICATE,
                 *(f"{shlex.join(words)} >/dev/null 2>&1 &" for words in (dns, *servers)),
                 Journald.inside,
             ]

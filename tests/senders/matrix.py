@@ -21,6 +21,19 @@ from mtas import MTAS, Fate, MailServer
 import null521
 from null521.session import STAGES
 
+
+class Column(NamedTuple):
+    """Where mail is sent to, and how."""
+
+    title: str
+    to: str
+    insists_on_tls: bool = False
+
+
+COLUMNS = {stage: Column(stage, f"{stage}.test") for stage in STAGES}
+COLUMNS["tls"] = Column("rcpt, with STARTTLS", "tls.test")
+COLUMNS["mandatory-tls"] = Column("rcpt, with STARTTLS, mandatory", "tls.test", True)
+
 AT_ONCE = 8  # hosts; most of the time they wait
 MESSAGE = "From: {sender}\nTo: {recipient}\nSubject: {number}\n\nA line.\n"
 NUMBERS = ("first", "second")
@@ -33,22 +46,23 @@ class Cell(NamedTuple):
     version: str
 
 
-def cell(folder: Path, refusing: RefusingHost, package: str, stage: str) -> Cell:
-    """Set up a sender, and have it send two messages to the host that refuses at that stage."""
-    with MailServer(folder / f"{package}-{stage}", refusing, package) as host:
+def cell(folder: Path, refusing: RefusingHost, package: str, column: str) -> Cell:
+    """Set up a sender, and have it send two messages to the column's address."""
+    _, to, insists_on_tls = COLUMNS[column]
+    with MailServer(folder / f"{package}-{column}", refusing, package, insists_on_tls) as host:
         fates = []
         for number in NUMBERS:
-            recipient = f"{number}@{stage}.test"
+            recipient = f"{number}@{to}"
             message = MESSAGE.format(sender=host.user, recipient=recipient, number=number)
             complaint = host.submit(message, recipient)
-            assert not complaint, f"{host.name} {stage} {number}: {complaint}\n{host.log_text()}"
+            assert not complaint, f"{host.name} {column} {number}: {complaint}\n{host.log_text()}"
             fates.append(host.fate(recipient))
         return Cell(tuple(fates), host.version())
 
 
 def measure(folder: Path, refusing: RefusingHost) -> Mapping[tuple[str, str], Cell]:
-    """All cells, by package and stage."""
-    keys = [(package, stage) for stage in STAGES for package in MTAS]
+    """All cells, by package and column."""
+    keys = [(package, column) for column in COLUMNS for package in MTAS]
     with ThreadPoolExecutor(AT_ONCE) as several:
         cells = several.map(lambda key: cell(folder, refusing, *key), keys)
         return dict(zip(keys, cells, strict=True))
@@ -63,20 +77,20 @@ def main() -> None:
             cells = measure(folder, refusing)
     print(f"null521 {null521.__version__}, Python {platform.python_version()},", end=" ")
     print(f"Linux {os.uname().release}.\n")
-    print("| sender | " + " | ".join(STAGES) + " |")
-    print("|---" * (1 + len(STAGES)) + "|")
+    print("| sender | " + " | ".join(column.title for column in COLUMNS.values()) + " |")
+    print("|---" * (1 + len(COLUMNS)) + "|")
     for package, mta in MTAS.items():
         row = [f"{mta.name} {cells[package, 'rcpt'].version}"]
-        for stage in STAGES:
-            outcomes = [fate.outcome for fate in cells[package, stage].fates]
+        for column in COLUMNS:
+            outcomes = [fate.outcome for fate in cells[package, column].fates]
             same = len(set(outcomes)) == 1
             row.append(outcomes[0] if same else "first {}, second {}".format(*outcomes))
         print("| " + " | ".join(row) + " |")
     print("\nDeferred, says the log, because:\n")
-    for (package, stage), found in cells.items():
+    for (package, column), found in cells.items():
         for number, fate in zip(NUMBERS, found.fates, strict=True):
             if fate.reason:
-                print(f"- {MTAS[package].name}, {stage}, {number}: {fate.reason}")
+                print(f"- {MTAS[package].name}, {COLUMNS[column].title}, {number}: {fate.reason}")
 
 
 if __name__ == "__main__":

@@ -12,12 +12,11 @@ from pathlib import Path
 
 import pytest
 from lab import RefusingHost
-from matrix import Cell, measure
+from matrix import COLUMNS, Cell, measure
 from mtas import MTAS, Fate, MailServer
 from namespaces import PATIENCE
 
 from null521.record import REFUSED
-from null521.session import STAGES
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="needs root, for namespaces")
 
@@ -26,11 +25,11 @@ B, D = "bounced at once", "deferred"
 # What becomes of the first and the second message. Exim remembers a refusal before MAIL as the
 # host's, and does not try that again for 15 minutes.
 OUTCOMES = {
-    #                     greeting  helo    mail    rcpt
-    "postfix":            [(D, D), (B, B), (B, B), (B, B)],
-    "exim4-daemon-light": [(B, D), (B, D), (B, B), (B, B)],
-    "opensmtpd":          [(D, D), (D, D), (B, B), (B, B)],
-    "sendmail":           [(B, B), (B, B), (B, B), (B, B)],
+    #                     greeting  helo    mail    rcpt    tls     mandatory-tls
+    "postfix":            [(D, D), (B, B), (B, B), (B, B), (B, B), (B, B)],
+    "exim4-daemon-light": [(B, D), (B, D), (B, B), (B, B), (B, B), (B, B)],
+    "opensmtpd":          [(D, D), (D, D), (B, B), (B, B), (B, B), (B, B)],
+    "sendmail":           [(B, B), (B, B), (B, B), (B, B), (B, B), (B, B)],
 }  # fmt: skip
 
 # Why it was deferred, as the log has it.
@@ -104,18 +103,30 @@ def assert_says_why(fate: Fate, to: str) -> None:
     )
 
 
-@pytest.mark.parametrize("stage", STAGES)
+@pytest.mark.parametrize("column", COLUMNS)
 @pytest.mark.parametrize("package", MTAS)
 def test_two_messages_in_turn(
-    cells: Mapping[tuple[str, str], Cell], package: str, stage: str
+    cells: Mapping[tuple[str, str], Cell], package: str, column: str
 ) -> None:
-    fates = cells[package, stage].fates
-    assert tuple(fate.outcome for fate in fates) == OUTCOMES[package][STAGES.index(stage)]
+    """To each stage; and at RCPT where STARTTLS is offered, to senders that may and that must."""
+    fates = cells[package, column].fates
+    outcomes = OUTCOMES[package][list(COLUMNS).index(column)]
+    assert tuple(fate.outcome for fate in fates) == outcomes, fates
     for fate in fates:
         if fate.outcome == D:
             assert REASONS[package] in fate.reason
         else:
-            assert_says_why(fate, f"{stage}.test")
+            assert_says_why(fate, COLUMNS[column].to)
+
+
+def test_tls_is_used_where_it_is_offered(
+    refusing: RefusingHost, cells: Mapping[tuple[str, str], Cell]
+) -> None:
+    """By those that may as well: otherwise their bounces would say nothing about it."""
+    columns = [column for column in COLUMNS.values() if column.to == "tls.test"]
+    count = len(columns) * len(MTAS)
+    entries = refusing.wait_for(count, f"MESSAGE_ID={REFUSED}", "NULL521_RECIPIENT=first@tls.test")
+    assert {entry.get("NULL521_TLS") for entry in entries} == {"TLSv1.3"}
 
 
 def test_nothing_stays_in_the_queue(refusing: RefusingHost, host: MailServer) -> None:
