@@ -26,7 +26,7 @@ PLACES = umask 022 && sed -e '1s|^\#!/usr/bin/python3 |\#!$(INTERPRETER) |' -e '
 	-e 's|/usr/local/bin/|$(BINDIR)/|' -e 's|/usr/lib/python3/dist-packages|$(SITEDIR)|' \
 	-e 's|/etc/null521|$(TLSDIR)|' -e 's|^BindReadOnlyPaths=.*|&$(if $(strip $(OUTSIDE)), $(strip $(OUTSIDE)))|'
 
-.PHONY: run test cost hardening install certificate uninstall clean
+.PHONY: run test senders cost hardening install certificate uninstall clean
 
 run:
 	@tests/prepare run
@@ -39,6 +39,10 @@ run:
 test:
 	tests/prepare test
 	tests/run
+
+senders:
+	tests/prepare test
+	PYTHONPATH=.:tests build/venv-distribution/bin/python tests/senders/matrix.py
 
 cost:
 	tests/prepare test
@@ -96,5 +100,6 @@ TELL_SYSTEMD = @if [ -z '$(DESTDIR)' ] && [ "$$(id -u)" = 0 ] && [ -d /run/syste
 	systemctl daemon-reload; journalctl --update-catalog; \
 	[ ! -e '$(TMPFILESDIR)/null521.conf' ] || systemd-tmpfiles --create '$(TMPFILESDIR)/null521.conf'; fi
 
+# What is in the senders' roots is root's.
 clean:
-	rm -rf build *.egg-info
+	rm -rf build *.egg-info 2>/dev/null || sudo rm -rf build

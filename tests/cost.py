@@ -3,14 +3,15 @@
     python3 tests/cost.py [RUNS [PYTHON]]
 
 As root; 60 runs by default, with /usr/bin/python3. Each row is run once in each round, so that
-all rows meet the same machine. Every run answers a client that has sent QUIT, over a socket pair;
-records go to a real journald in a namespace of its own. Nothing here passes or fails: the
-targets are printed beside the figures.
+all rows meet the same machine. Every run answers a client that says QUIT, over a socket pair, and
+EHLO or STARTTLS before that where the row has it; records go to a real journald in a namespace of
+its own. Nothing here passes or fails: the targets are printed beside the figures.
 """
 
 import os
 import platform
 import socket
+import ssl
 import statistics
 import subprocess
 import sys
@@ -22,6 +23,7 @@ from namespaces import Journald
 
 TREE = Path(__file__).parent.parent
 FLOOR = "python3 -I -S -c pass"
+STARTTLS = "STARTTLS"
 TARGETS = {"launcher, no record": 1.35, "launcher, journald": 1.5}
 
 
@@ -63,12 +65,18 @@ def measure(runs: int, python: str, launcher: str, script: str) -> None:
             for stage in ("greeting", "rcpt"):
                 flags = [f"--log={log}", f"--refuse-at={stage}"]
                 rows[f"{name}, {record}, {stage}"] = [program, *flags]
+    tls = Path(launcher).parent.parent / "etc/null521"
+    flags = ["--log=none", "--refuse-at=rcpt"]
+    flags += [f"--tls-cert={tls}/tls-cert.pem", f"--tls-key={tls}/tls-key.pem"]
+    for name in ("EHLO, with a certificate", STARTTLS):
+        rows[f"launcher, no record, rcpt, {name}"] = [launcher, *flags]
+    rows["launcher, no record, rcpt, EHLO"] = [launcher, "--log=none", "--refuse-at=rcpt"]
     times: dict[str, list[tuple[float, float]]] = {row: [] for row in rows}
-    for command in rows.values():
-        once(command)  # a first run, not counted
+    for row, command in rows.items():
+        once(row, command)  # a first run, not counted
     for _ in range(runs):
         for row, command in rows.items():
-            times[row].append(once(command))
+            times[row].append(once(row, command))
 
     print(f"{platform.python_implementation()} {version(python)}, {os.uname().release};", end=" ")
     print(f"medians of {runs} runs each, in turn\n")
@@ -93,21 +101,42 @@ def measure(runs: int, python: str, launcher: str, script: str) -> None:
         print(f"| {module.strip()} | {int(own)} |")
 
 
-def once(command: list[str]) -> tuple[float, float]:
+def once(row: str, command: list[str]) -> tuple[float, float]:
     """CPU and wall milliseconds of one run that answers QUIT, by wait4(2)."""
     client, connection = socket.socketpair()
-    with client, connection, open(os.devnull, "wb") as null:
-        client.sendall(b"QUIT\r\n")
-        client.shutdown(socket.SHUT_WR)
+    with open(os.devnull, "wb") as null:
         ends = ((connection, 0), (connection, 1), (null, 2))
         actions = [(os.POSIX_SPAWN_DUP2, end.fileno(), fd) for end, fd in ends]
+        if STARTTLS not in row:
+            client.sendall(b"EHLO x\r\nQUIT\r\n" if "EHLO" in row else b"QUIT\r\n")
+            client.shutdown(socket.SHUT_WR)
         start = time.perf_counter()
         pid = os.posix_spawn(command[0], command, os.environ, file_actions=actions)
+        connection.close()
+        if STARTTLS in row:
+            client = ask_for_tls(client)
         _, status, usage = os.wait4(pid, 0)
         wall = time.perf_counter() - start
+        client.close()
     if status:
         raise SystemExit(f"{command} ended with status {os.waitstatus_to_exitcode(status)}")
     return (usage.ru_utime + usage.ru_stime) * 1e3, wall * 1e3
+
+
+def ask_for_tls(client: socket.socket) -> ssl.SSLSocket:
+    """The client's part of a session in which QUIT is said under TLS."""
+    client.sendall(b"EHLO x\r\nSTARTTLS\r\n")
+    said = b""
+    while b"go ahead with TLS\r\n" not in said:
+        said += client.recv(4096)
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+    secured = context.wrap_socket(client)
+    secured.sendall(b"QUIT\r\n")
+    while secured.recv(4096):
+        pass
+    secured.shutdown(socket.SHUT_RDWR)
+    return secured
 
 
 def version(python: str) -> str:
