@@ -193,15 +193,17 @@ def has_certificate(settings: Settings) -> bool:
 
 def secure(session: Session, settings: Settings) -> "Session | Secured":
     """The session with TLS around it; as it is if that cannot be, and a warning says why."""
-    from null521 import tls  # costly, and seldom asked for
-
     cert, key = settings.tls_cert, settings.tls_key
     try:
+        from null521 import tls  # costly, and seldom asked for
+
         return tls.Secured(session, cert, key, settings.max_octets)
+    except ImportError as error:  # a Python that was built without OpenSSL
+        why = f"{error}"
     except OSError as error:
-        why = tls.reason(error)
-        settings.warnings.append(f"STARTTLS failed: {cert} and {key} cannot serve: {why}")
-        return session
+        why = f"{cert} and {key} cannot serve: {tls.reason(error)}"
+    settings.warnings.append(f"STARTTLS failed: {why}")
+    return session
 
 
 def send(writing: int, octets: bytes, idle: float, end: float) -> str:

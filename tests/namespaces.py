@@ -264,6 +264,9 @@ class Systemd(Namespaces):
         words = ["make", "-s", "-C", "/srv/null521", target]
         if sys.base_prefix != "/usr":
             words += [f"PYTHON={self.python}", f"SITEDIR=/srv/null521/{site().relative_to(TREE)}"]
+            # Its libpython, if it has one, is found by its old place otherwise: ld.so(8).
+            conf = "echo /srv/python/lib >/etc/ld.so.conf.d/00-python.conf && ldconfig"
+            self.run(["sh", "-c", conf])
         self.run(words)
 
     def cpu_seconds(self) -> float:

@@ -217,7 +217,7 @@ def test_what_an_instance_can_see(fresh: Systemd) -> None:
     look = (
         "import os, sys\n"
         "def reads(path):\n"
-        "    try: return bool(os.listdir(path))\n"
+        "    try: return os.listdir(path) not in ([], ['ld.so.cache'])\n"
         "    except OSError: return False\n"
         "def does(function, *words):\n"
         "    try: function(*words)\n"

@@ -246,6 +246,7 @@ def test_what_is_pipelined_behind_starttls(launcher: Path, pair: tuple[str, str]
         assert "Refused 127.0.0.1; eof after 1 command" in to.record()
 
 
+@pytest.mark.filterwarnings("ignore:ssl.TLSVersion.TLSv1:DeprecationWarning")
 def test_old_tls_is_turned_away_with_an_alert(launcher: Path, pair: tuple[str, str]) -> None:
     with answered(launcher, *flags(pair)) as to:
         context = unverified(
@@ -288,6 +289,18 @@ def test_a_key_of_another_certificate(
         record = to.record()
     assert "; quit after 5 commands" in record
     assert f"STARTTLS failed: {pair[0]} and {other} cannot serve: " in record
+
+
+def test_a_python_without_ssl(launcher: Path, pair: tuple[str, str]) -> None:
+    without = Path(launcher.parent, "without-ssl")
+    block = "sys.modules['_ssl'] = None  # import fails then\n\nfrom null521.cli"
+    without.write_text(launcher.read_text().replace("from null521.cli", block))
+    without.chmod(0o755)
+    with answered(without, *flags(pair)) as to:
+        to.client.sendall(b"STARTTLS\r\nQUIT\r\n")
+        answer = b"454 TLS is not available\r\n221 h.example\r\n"
+        assert to.read_all() == GREETING + answer
+        assert "null521: STARTTLS failed: import of _ssl halted" in to.record()
 
 
 @pytest.mark.parametrize("how", ["absent", "unreadable", "encrypted"])
