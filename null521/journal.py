@@ -60,7 +60,7 @@ def to_journal(record: Record) -> bool:
     ] + [("NULL521_" + name, value) for name, value in record.fields]
     # A handler that does nothing makes the blocked sendmsg(2) end with EINTR: signal(7).
     before = _signal.signal(_signal.SIGALRM, lambda number, frame: None)
-    _signal.pthread_sigmask(_signal.SIG_UNBLOCK, [_signal.SIGALRM])  # whoever started us
+    _signal.pthread_sigmask(_signal.SIG_UNBLOCK, [_signal.SIGALRM])  # a mask is inherited
     _signal.setitimer(_signal.ITIMER_REAL, PATIENCE)
     try:
         sendv(*[f"{name}={value}".encode("utf-8", "replace") for name, value in fields])

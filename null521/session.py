@@ -73,7 +73,7 @@ class Session:
 
         self.ending = ""  # "quit" or "limit" once the last reply has been given
         self.asked_for_tls = False  # the driver is to call starttls() next
-        self.tls = ""  # the version, once secured
+        self.tls = ""  # the version, once secured; for the record, also why that failed
         self.commands = 0
         self.octets = 0
         self._forget()

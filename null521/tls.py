@@ -47,7 +47,7 @@ class Secured:
         self._incoming.write(octets)
         said = b""
         try:
-            if not self._session.tls:
+            if not self._is_up():
                 self._tls.do_handshake()
                 self._session.secured(self._tls.version() or "TLS")
             while piece := self._tls.read(2**14):
@@ -64,8 +64,11 @@ class Secured:
         return self._encipher(self._session.receive(said), last=bool(self.ending))
 
     def refusal(self) -> bytes:
-        """The octets of one last 521; of nothing during the handshake, which cannot carry it."""
-        return self._encipher(self._session.refusal(), last=True) if self._session.tls else b""
+        """The octets of one last 521; none during the handshake and after a failure of TLS."""
+        return self._encipher(self._session.refusal(), last=True) if self._is_up() else b""
+
+    def _is_up(self) -> bool:
+        return self._ending != "tls" and self._tls.version() is not None
 
     def _encipher(self, replies: bytes, last: bool) -> bytes:
         if replies:

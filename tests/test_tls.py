@@ -179,6 +179,7 @@ def test_what_is_not_tls_ends_it_without_a_word_in_clear(
     assert on.tls.startswith("failed: ") == (secured.ending == "tls") >= bool(reply)
     if secured.ending:
         assert secured.receive(octets) == b""
+        assert secured.refusal() == b""
 
 
 def test_nothing_is_said_in_clear_during_the_handshake(pair: tuple[str, str]) -> None:
