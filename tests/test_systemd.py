@@ -139,7 +139,8 @@ def test_a_refusal_and_its_record(fresh: Systemd, host: str) -> None:
     }
     assert 0 < usec < PATIENCE * 1e6
     assert 61184 <= int(entry["_UID"]) <= 65519  # a dynamic user: systemd.exec(5)
-    assert entry["_SYSTEMD_UNIT"].startswith("null521@")
+    # journald looks a sender's unit up in /proc, where a process this short may be gone by then.
+    assert entry.get("_SYSTEMD_UNIT", "null521@").startswith("null521@")
     explained = fresh.output("journalctl", "--catalog", "--quiet", f"MESSAGE_ID={REFUSED}")
     catalog = (TREE / "units/null521.catalog").read_text()
     _, _, ours_explained = catalog.partition(f"-- {REFUSED}\n")
