@@ -197,7 +197,7 @@ def secure(session: Session, settings: Settings) -> "Session | Secured":
     try:
         from null521 import tls  # costly, and seldom asked for
 
-        return tls.Secured(session, cert, key, settings.max_octets)
+        return tls.Secured(session, tls.context_of(cert, key), settings.max_octets)
     except ImportError as error:  # a Python that was built without OpenSSL
         why = f"{error}"
     except OSError as error:

@@ -51,19 +51,12 @@ def to_journal(record: Record) -> bool:
         from systemd._journal import sendv
     except (ImportError, OSError):
         return False
-    fields = [
-        ("MESSAGE_ID", record.message_id),
-        ("MESSAGE", record.message),
-        ("PRIORITY", str(record.priority)),
-        ("SYSLOG_IDENTIFIER", IDENTIFIER),
-        ("SYSLOG_PID", str(os.getpid())),
-    ] + [("NULL521_" + name, value) for name, value in record.fields]
     # A handler that does nothing makes the blocked sendmsg(2) end with EINTR: signal(7).
     before = _signal.signal(_signal.SIGALRM, lambda number, frame: None)
     _signal.pthread_sigmask(_signal.SIG_UNBLOCK, [_signal.SIGALRM])  # a mask is inherited
     _signal.setitimer(_signal.ITIMER_REAL, PATIENCE)
     try:
-        sendv(*[f"{name}={value}".encode("utf-8", "replace") for name, value in fields])
+        sendv(*journal_fields(record))
     except OSError:  # nobody listens any more, or nobody reads
         return False
     finally:
@@ -76,11 +69,10 @@ def to_syslog(record: Record) -> bool:
     """By the local socket, for syslog(3) blocks and does not say when it fails."""
     from _socket import AF_UNIX, MSG_DONTWAIT, SOCK_DGRAM, socket
 
-    line = f"<{LOG_MAIL | record.priority}>{IDENTIFIER}[{os.getpid()}]: {record.message}"
     try:
         syslog = socket(AF_UNIX, SOCK_DGRAM)
         syslog.connect(SYSLOG_SOCKET)
-        syslog.send(_cut(line), MSG_DONTWAIT)
+        syslog.send(syslog_line(record), MSG_DONTWAIT)
     except OSError:
         return False
     return True
@@ -88,39 +80,14 @@ def to_syslog(record: Record) -> bool:
 
 def to_stderr(record: Record) -> bool:
     """One line for people."""
-    return _to_descriptor_2(_cut(f"{IDENTIFIER}: {record.message}") + b"\n")
+    return _to_descriptor_2(plain_line(record))
 
 
 def to_json(record: Record) -> bool:
-    """One JSON object a line on standard error, with the fields' names in lower case.
+    """One JSON object a line on standard error, for standard output is the client."""
+    from null521.jsonline import json_line
 
-    RECIPIENT, which may come several times, is a list; numbers are numbers.
-    """
-    import json
-    import time
-
-    now = time.time()
-    second = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(now))
-    entry: dict[str, object] = {
-        "time": f"{second}.{int(now % 1 * 1000):03}Z",
-        "priority": record.priority,
-        "message_id": record.message_id,
-        "message": record.message,
-    }
-    recipients: list[str | int] = []
-    for name, value in record.fields:
-        if name == "RECIPIENT":
-            recipients.append(value)
-            entry["recipient"] = recipients
-        else:
-            entry[name.lower()] = value
-    # A longer line could block, or be torn by another process that writes to the same pipe.
-    line = json.dumps(entry, ensure_ascii=False).encode()
-    while len(line) >= MAX_LINE and recipients:
-        recipients.pop()
-        entry["message"] = record.message[:200]  # it repeats the fields
-        line = json.dumps(entry, ensure_ascii=False).encode()
-    return _to_descriptor_2(line + b"\n")
+    return _to_descriptor_2(json_line(record))
 
 
 def _to_descriptor_2(line: bytes) -> bool:
@@ -130,6 +97,28 @@ def _to_descriptor_2(line: bytes) -> bool:
         return bool(writable.poll(PATIENCE * 1000)) and os.write(2, line) > 0
     except OSError:
         return False
+
+
+def journal_fields(record: Record) -> list[bytes]:
+    """NAME=value for each field; values have no line ends (record.py)."""
+    fields = [
+        ("MESSAGE_ID", record.message_id),
+        ("MESSAGE", record.message),
+        ("PRIORITY", str(record.priority)),
+        ("SYSLOG_IDENTIFIER", IDENTIFIER),
+        ("SYSLOG_PID", str(os.getpid())),
+    ] + [("NULL521_" + name, value) for name, value in record.fields]
+    return [f"{name}={value}".encode("utf-8", "replace") for name, value in fields]
+
+
+def syslog_line(record: Record) -> bytes:
+    """As local syslog daemons take it: RFC 3164, without the time, which they know."""
+    return _cut(f"<{LOG_MAIL | record.priority}>{IDENTIFIER}[{os.getpid()}]: {record.message}")
+
+
+def plain_line(record: Record) -> bytes:
+    """One line for people."""
+    return _cut(f"{IDENTIFIER}: {record.message}") + b"\n"
 
 
 def _cut(line: str) -> bytes:

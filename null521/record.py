@@ -9,6 +9,7 @@ from null521.session import MAX_HELO, MAX_PATH, Session
 # Ours alone, and explained in the catalog that journalctl -x shows (units/null521.catalog).
 REFUSED = "adc0197229224739b70f918f356cfe68"
 MISCONFIGURED = "a9716ff62e6747459a2d54fff730ff40"
+TROUBLE = "a529e6a4c4ec4e4491a4b06601d898bf"
 
 ERROR, WARNING, NOTICE, INFO = 3, 4, 5, 6  # syslog(3)
 
@@ -32,11 +33,13 @@ def of_session(
     ending: str,
     seconds: float,
     addresses: str,
+    proxy: str = "",
 ) -> Record:
     """The record of a session that is over.
 
     client: address and port, from peer.caller(). seconds: from the greeting to the end.
-    addresses: "full", "domain" or "none": how much of sender and recipients is kept.
+    addresses: "full", "domain" or "none": how much of sender and recipients is kept. proxy: where
+    the client came through one, its address, or why its header is not believed.
     """
     address, port = client
     helo = clean(session.helo, MAX_HELO)
@@ -58,6 +61,7 @@ def of_session(
     known: list[tuple[str, str | int | None]] = [
         ("CLIENT", address or None),
         ("CLIENT_PORT", int(port) if port else None),
+        ("PROXY", proxy or None),
         ("HELO", helo or None),
         ("SENDER", sender),
         *[("RECIPIENT", recipient) for recipient in recipients],
@@ -77,6 +81,11 @@ def of_session(
 def of_fault(fault: str, priority: int = ERROR) -> Record:
     """The record of a setting that is no good, or of a wrong thing handed to us."""
     return Record(MISCONFIGURED, priority, fault, [])
+
+
+def of_trouble(trouble: str) -> Record:
+    """The record of something that a server lacks for a while, and goes on without."""
+    return Record(TROUBLE, WARNING, trouble, [])
 
 
 def clean(octets: bytes, limit: int) -> str:

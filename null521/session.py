@@ -50,7 +50,8 @@ class Session:
 
     text: what follows the 521, one line. starttls: whether to offer it. max_line: octets in a line,
     its end included. max_octets: octets in all. max_commands: commands answered in the common way;
-    a client over any of the three gets one last 521. Never raises, whatever the octets.
+    a client over any of the three gets one last 521. sent: replies already put into octets, which
+    a driver of many sessions of the same words has them share. Never raises, whatever the octets.
     """
 
     def __init__(
@@ -62,9 +63,12 @@ class Session:
         max_line: int = 2048,
         max_octets: int = 65536,
         starttls: bool = False,
+        sent: dict[object, bytes] | None = None,
     ) -> None:
-        self._words = {"hostname": hostname, "text": text}
-        self._offer_starttls(starttls)
+        self._hostname = hostname
+        self._text = text
+        self._starttls = starttls
+        self._sent = {} if sent is None else sent
         self._column = STAGES.index(refuse_at)
         self._max_commands = max_commands
         self._max_line = max_line
@@ -77,10 +81,6 @@ class Session:
         self.commands = 0
         self.octets = 0
         self._forget()
-
-    def _offer_starttls(self, starttls: bool) -> None:
-        self._starttls = starttls
-        self._words["starttls"] = "\nSTARTTLS" if starttls else ""
 
     def _forget(self) -> None:
         self._enhanced = False
@@ -126,7 +126,7 @@ class Session:
         had come under TLS (RFC 3207, 4.2; CVE-2011-0411).
         """
         self.asked_for_tls = False
-        self._offer_starttls(False)
+        self._starttls = False
         if not ready:
             return self._as_octets(NOT_READY) + self.receive(b"")
         self._rest = b""
@@ -172,12 +172,25 @@ class Session:
         return self._as_octets(DIALOGUE[event][self._column])
 
     def _as_octets(self, reply: tuple[int, str, str]) -> bytes:
+        key = (reply, self._enhanced, self._starttls)
+        octets = self._sent.get(key)
+        if octets is None:
+            octets = self._sent[key] = self._put_into_octets(reply)
+        if reply is OFFER:
+            self._enhanced = True
+        return octets
+
+    def _put_into_octets(self, reply: tuple[int, str, str]) -> bytes:
         code, status, text = reply
         if self._enhanced and status:
             text = f"{status} {text}"
-        *first, last = text.format_map(self._words).split("\n")
+        text = text.format(
+            hostname=self._hostname,
+            text=self._text,
+            starttls="\nSTARTTLS" if self._starttls else "",
+        )
+        *first, last = text.split("\n")
         lines = [f"{code}-{line}\r\n" for line in first] + [f"{code} {last}\r\n"]
-        self._enhanced = self._enhanced or reply is OFFER
         return "".join(lines).encode("ascii")
 
 

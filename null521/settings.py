@@ -11,7 +11,8 @@ from null521.session import STAGES
 
 # name: (choices, or the kind of value in EXPECTED; what it is for), in the order of --help.
 # The default of each is in Settings.
-TABLE: dict[str, tuple[str | tuple[str, ...], str]] = {
+Table = dict[str, tuple[str | tuple[str, ...], str]]
+TABLE: Table = {
     "hostname": ("name", "the name in our replies"),
     "text": ("text", "what follows the 521"),
     "refuse-at": (STAGES, "the stage of the dialogue at which mail is refused"),
@@ -48,9 +49,12 @@ class Settings:
     warnings: a line for each thing that its user finds to be not as it should be.
     """
 
+    table = TABLE
+    expected = EXPECTED
+
     def __init__(self) -> None:
         node = os.uname().nodename
-        self.hostname = node if _value("name", node) else "localhost"
+        self.hostname = node if self.value("name", node) else "localhost"
         self.text = ""  # set by read(), for it has the hostname in it
         self.refuse_at = "greeting"  # as in the draft; what we ship sets rcpt
         self.idle_timeout = 30.0
@@ -65,63 +69,65 @@ class Settings:
         self.faults: list[str] = []
         self.warnings: list[str] = []
 
+    def read(self, arguments: list[str], environ: Mapping[str, str]) -> None:
+        """Take NULL521_* from the environment, then --name=value or --name value, which win.
+
+        A NULL521_* variable that is no setting passes without a word, for Kubernetes makes such
+        ones itself (NULL521_SERVICE_HOST, NULL521_PORT) where a Service has our name.
+        """
+        for name in self.table:
+            variable = "NULL521_" + name.upper().replace("-", "_")
+            if variable in environ:
+                self._set(name, variable, environ[variable])
+        words = iter(arguments)
+        for word in words:
+            flag, equals, value = word.partition("=")
+            name = flag.removeprefix("--")
+            if name == flag or name not in self.table:
+                self.faults.append(f"{_shown(word)} is not an option; see null521 --help")
+            else:
+                self._set(name, flag, value if equals else next(words, ""))
+        if not self.text:
+            self.text = f"{self.hostname} is configured NOT to accept any mail."
+
+    def _set(self, name: str, source: str, given: str) -> None:
+        kind = self.table[name][0]
+        value = self.value(kind, given)
+        if value is None:
+            right = expected(kind, self.expected)
+            self.faults.append(f"{source} is {_shown(given)}, but should be {right}")
+        else:
+            setattr(self, name.replace("-", "_"), value)
+
+    def value(self, kind: str | tuple[str, ...], given: str) -> object:
+        """The value that was given, or None where it is no good."""
+        plain = given.isascii() and given.isprintable() and bool(given.strip())
+        if not isinstance(kind, str):
+            return given if given in kind else None
+        if kind == "name":
+            return given if plain and len(given) <= MAX_NAME and " " not in given else None
+        if kind == "text":
+            return given if plain and len(given) <= MAX_TEXT else None
+        if kind == "path":
+            return given if given.isprintable() and len(given) <= MAX_PATH else None
+        # Digits first, and not too many: int() and float() also take "1_0", " 1", "1e9" and "nan".
+        digits = given.replace(".", "", 1) if kind == "seconds" else given
+        if not (plain and digits.isdigit() and len(digits) <= 10):
+            return None
+        number = float(given) if kind == "seconds" else int(given)
+        return number if 0 < number <= (MAX_SECONDS if kind == "seconds" else MAX_NUMBER) else None
+
 
 def read(arguments: list[str], environ: Mapping[str, str]) -> Settings:
-    """Settings from NULL521_* in the environment and from --name=value or --name value.
-
-    Flags win. A NULL521_* variable that is no setting passes without a word, for Kubernetes makes
-    such ones itself (NULL521_SERVICE_HOST, NULL521_PORT) where a Service has our name.
-    """
+    """The settings of one connection; a driver of many has more of them (serving.py)."""
     settings = Settings()
-    for name in TABLE:
-        variable = "NULL521_" + name.upper().replace("-", "_")
-        if variable in environ:
-            _set(settings, name, variable, environ[variable])
-    words = iter(arguments)
-    for word in words:
-        flag, equals, value = word.partition("=")
-        name = flag.removeprefix("--")
-        if name == flag or name not in TABLE:
-            settings.faults.append(f"{_shown(word)} is not an option; see null521 --help")
-        else:
-            _set(settings, name, flag, value if equals else next(words, ""))
-    if not settings.text:
-        settings.text = f"{settings.hostname} is configured NOT to accept any mail."
+    settings.read(arguments, environ)
     return settings
 
 
-def _set(settings: Settings, name: str, source: str, given: str) -> None:
-    kind = TABLE[name][0]
-    value = _value(kind, given)
-    if value is None:
-        right = expected(kind)
-        settings.faults.append(f"{source} is {_shown(given)}, but should be {right}")
-    else:
-        setattr(settings, name.replace("-", "_"), value)
-
-
-def expected(kind: str | tuple[str, ...]) -> str:
+def expected(kind: str | tuple[str, ...], words: dict[str, str] = EXPECTED) -> str:
     """What a value of that kind looks like, in words."""
-    return EXPECTED[kind] if isinstance(kind, str) else "one of " + ", ".join(kind)
-
-
-def _value(kind: str | tuple[str, ...], given: str) -> str | int | float | None:
-    """The value that was given, or None where it is no good."""
-    plain = given.isascii() and given.isprintable() and bool(given.strip())
-    if not isinstance(kind, str):
-        return given if given in kind else None
-    if kind == "name":
-        return given if plain and len(given) <= MAX_NAME and " " not in given else None
-    if kind == "text":
-        return given if plain and len(given) <= MAX_TEXT else None
-    if kind == "path":
-        return given if given.isprintable() and len(given) <= MAX_PATH else None
-    # Digits first, and not too many: int() and float() also take "1_0", " 1", "1e9" and "nan".
-    digits = given.replace(".", "", 1) if kind == "seconds" else given
-    if not (plain and digits.isdigit() and len(digits) <= 10):
-        return None
-    number = float(given) if kind == "seconds" else int(given)
-    return number if 0 < number <= (MAX_SECONDS if kind == "seconds" else MAX_NUMBER) else None
+    return words[kind] if isinstance(kind, str) else "one of " + ", ".join(kind)
 
 
 def _shown(given: str) -> str:

@@ -11,20 +11,27 @@ import ssl
 from null521.session import Session
 
 
+def context_of(cert: str, key: str) -> ssl.SSLContext:
+    """What sessions under TLS have in common, from the paths of PEM files.
+
+    OSError (ssl.SSLError is one) if these cannot serve.
+    """
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.minimum_version = ssl.TLSVersion.TLSv1_2  # RFC 8996
+    context.options |= ssl.OP_NO_RENEGOTIATION
+    context.num_tickets = 0  # nobody comes back to resume such a session
+    # Without a password from us, OpenSSL would ask for one on the terminal.
+    context.load_cert_chain(cert, key, password="")
+    return context
+
+
 class Secured:
     """A Session with TLS around it, without I/O; to a driver it is like the Session itself.
 
-    cert, key: paths of PEM files; OSError (ssl.SSLError is one) if they cannot serve. max_octets:
-    of TLS, the handshake included.
+    max_octets: of TLS, the handshake included.
     """
 
-    def __init__(self, session: Session, cert: str, key: str, max_octets: int) -> None:
-        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-        context.minimum_version = ssl.TLSVersion.TLSv1_2  # RFC 8996
-        context.options |= ssl.OP_NO_RENEGOTIATION
-        context.num_tickets = 0  # nobody comes back to resume such a session
-        # Without a password from us, OpenSSL would ask for one on the terminal.
-        context.load_cert_chain(cert, key, password="")
+    def __init__(self, session: Session, context: ssl.SSLContext, max_octets: int) -> None:
         self._incoming, self._outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
         self._tls = context.wrap_bio(self._incoming, self._outgoing, server_side=True)
         self._session = session

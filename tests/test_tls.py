@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from test_certificate import make
 
 from null521.session import STAGES, Session
-from null521.tls import Secured
+from null521.tls import Secured, context_of
 
 OFFER = b"250-h.example\r\n250-PIPELINING\r\n250-ENHANCEDSTATUSCODES\r\n250-8BITMIME\r\n"
 OFFER_IN_CLEAR = OFFER + b"250-SMTPUTF8\r\n250 STARTTLS\r\n"
@@ -106,7 +106,7 @@ def ready(pair: tuple[str, str], max_octets: int = 65536) -> tuple[Session, Secu
     on = session()
     on.receive(b"STARTTLS\r\n")
     on.starttls(ready=True)
-    return on, Secured(on, *pair, max_octets)
+    return on, Secured(on, context_of(*pair), max_octets)
 
 
 class Client:
