@@ -19,7 +19,11 @@ def main(arguments: list[str] | None = None) -> int:
         if flag in arguments and not _stdout_is_a_socket():
             from null521 import usage
 
-            return usage.show(flag)
+            return usage.show(flag, arguments[0])
+    if arguments[:1] == ["serve"]:
+        from null521 import serve
+
+        return serve.run(arguments[1:], os.environ)
     try:
         return handler.run(settings.read(arguments, os.environ))
     except KeyboardInterrupt:  # on a terminal

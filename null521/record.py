@@ -9,7 +9,6 @@ from null521.session import MAX_HELO, MAX_PATH, Session
 # Ours alone, and explained in the catalog that journalctl -x shows (units/null521.catalog).
 REFUSED = "adc0197229224739b70f918f356cfe68"
 MISCONFIGURED = "a9716ff62e6747459a2d54fff730ff40"
-TROUBLE = "a529e6a4c4ec4e4491a4b06601d898bf"
 
 ERROR, WARNING, NOTICE, INFO = 3, 4, 5, 6  # syslog(3)
 
@@ -81,11 +80,6 @@ def of_session(
 def of_fault(fault: str, priority: int = ERROR) -> Record:
     """The record of a setting that is no good, or of a wrong thing handed to us."""
     return Record(MISCONFIGURED, priority, fault, [])
-
-
-def of_trouble(trouble: str) -> Record:
-    """The record of something that a server lacks for a while, and goes on without."""
-    return Record(TROUBLE, WARNING, trouble, [])
 
 
 def clean(octets: bytes, limit: int) -> str:

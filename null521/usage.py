@@ -3,37 +3,64 @@
 It knows how to lay out the table of settings. The path of a connection must not import it.
 """
 
-from null521 import __version__
-from null521.settings import TABLE, expected, read
+from null521 import __version__, settings
 
-HEAD = """\
+CONNECTION = """\
 usage: null521 [--SETTING=VALUE ...]
+       null521 serve [--SETTING=VALUE ...]
 
 Answer one connection on standard input and output as a host that takes no mail does:
 521 to all, as RFC 7504 has it. Started by systemd, inetd, xinetd or tcpserver.
-
-Settings, each also taken from the environment (--refuse-at is NULL521_REFUSE_AT):
+With "serve", answer many connections in one process; see null521 serve --help.
 """
 
-TAIL = """
+SERVE = """\
+usage: null521 serve [--SETTING=VALUE ...]
+
+Answer connections as a host that takes no mail does: 521 to all, as RFC 7504 has it. They
+come from the sockets that systemd (Accept=no), podman or inetd (wait) hands over, or else
+from those of --listen.
+"""
+
+SETTINGS = """
+Settings, each also taken from the environment (--refuse-at is NULL521_REFUSE_AT):
+
+"""
+
+CONNECTION_TAIL = """
 
 Exit status: 0; 78 if a setting or what was handed over is no good (the client gets its 521)."""
 
+SERVE_TAIL = """
 
-def show(flag: str) -> int:
+SIGTERM ends it once all sessions are over, or after the grace time; a second one, at once.
+Exit status: 0; 78 if a setting or what was handed over is no good; 71 if it cannot listen."""
+
+
+def show(flag: str, subcommand: str = "") -> int:
     """Print what the flag asks for on standard output; return the exit status."""
     try:
-        print(f"null521 {__version__}" if flag == "--version" else help_text(), flush=True)
+        print(f"null521 {__version__}" if flag == "--version" else text(subcommand), flush=True)
     except OSError:  # nobody reads it, or there is no room
         return 1
     return 0
 
 
-def help_text() -> str:
-    """The text of --help, from the one table of settings."""
-    defaults = read([], {})
+def text(subcommand: str = "") -> str:
+    """What --help prints, from the tables of settings."""
+    if subcommand == "serve":
+        from null521 import serving
+
+        return SERVE + _table(serving.read([], {})) + SERVE_TAIL
+    return CONNECTION + _table(settings.read([], {})) + CONNECTION_TAIL
+
+
+def _table(defaults: settings.Settings) -> str:
     lines = []
-    for name, (kind, purpose) in TABLE.items():
+    for name, (kind, purpose) in defaults.table.items():
         default = getattr(defaults, name.replace("-", "_"))
-        lines += [f"  --{name:16} {purpose}", f"  {'':18} {expected(kind)}; default {default}"]
-    return HEAD + "\n".join(lines) + TAIL
+        if isinstance(default, (tuple, float)):
+            default = " ".join(map(str, default)) if isinstance(default, tuple) else f"{default:g}"
+        right = settings.expected(kind, defaults.expected)
+        lines += [f"  --{name:16} {purpose}", f"  {'':18} {right}; default {default or 'none'}"]
+    return SETTINGS + "\n".join(lines)

@@ -1,0 +1,90 @@
+"""What `null521 serve` goes by, besides the settings of a single connection.
+
+It knows the names, defaults and limits of these. It must not know what they are used for.
+"""
+
+from collections.abc import Mapping
+from ipaddress import IPv4Network, IPv6Network, ip_address, ip_network
+
+from null521.settings import EXPECTED, MAX_SECONDS, TABLE, Settings, Table
+
+MORE: Table = {
+    "listen": ("places", "where to answer, if no socket is handed over; may be given repeatedly"),
+    "max-connections": ("number", "connections open at once"),
+    "max-per-client": ("number", "of these, from one IPv4 address or one /64 of IPv6"),
+    "exit-idle": ("seconds or 0", "exit after so long without a connection; 0 is never"),
+    "grace": ("seconds or 0", "how long sessions may still last after SIGTERM"),
+    "proxy-protocol": ("networks", "from where a PROXY header is required, and believed"),
+    "metrics": ("place", "where to answer /metrics and /ready over HTTP"),
+}
+
+
+class Serving(Settings):
+    """The settings of a server: the common ones, and those above."""
+
+    table = TABLE | MORE
+    expected = EXPECTED | {
+        "places": "ADDRESS:PORT, [ADDRESS]:PORT, *:PORT for all addresses, or /PATH; or several",
+        "place": "ADDRESS:PORT, [ADDRESS]:PORT, *:PORT for all addresses, or nothing",
+        "seconds or 0": f"seconds, at most {MAX_SECONDS}",
+        "networks": "IP addresses or networks, as 192.0.2.1 or 2001:db8::/32, or nothing",
+    }
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.listen: tuple[str, ...] = ()
+        self.max_connections = 10000
+        self.max_per_client = 100
+        self.exit_idle = 0.0
+        self.grace = 5.0
+        self.proxy_protocol: tuple[IPv4Network | IPv6Network, ...] = ()
+        self.metrics: tuple[str, ...] = ()
+        self._listen_flags: list[str] = []
+
+    def _set(self, name: str, source: str, given: str) -> None:
+        if name == "listen" and source.startswith("--"):
+            self._listen_flags.append(given)
+            given = " ".join(self._listen_flags)
+        super()._set(name, source, given)
+
+    def value(self, kind: str | tuple[str, ...], given: str) -> object:
+        """The value that was given, or None where it is no good."""
+        if kind == "seconds or 0":
+            return 0.0 if given == "0" else super().value("seconds", given)
+        words = given.replace(",", " ").split()
+        if kind == "networks":
+            try:
+                return tuple(ip_network(word) for word in words)
+            except ValueError:
+                return None
+        if kind in ("place", "places"):
+            good = all(address_of(word) or _is_path(kind, word) for word in words)
+            return tuple(words) if good and len(words) <= (1 if kind == "place" else 64) else None
+        return super().value(kind, given)
+
+
+def address_of(word: str) -> tuple[str, int] | None:
+    """Address and port of ADDRESS:PORT, the address "" for "*"; None if it is nothing like that."""
+    address, colon, port = word.rpartition(":")
+    if not (colon and port.isascii() and port.isdigit() and int(port[:9]) <= 65535):
+        return None
+    if address == "*":
+        return "", int(port)
+    bare = address[1:-1] if address.startswith("[") and address.endswith("]") else address
+    try:
+        version = ip_address(bare).version
+    except ValueError:
+        return None
+    # Without the brackets, which number of an IPv6 address is the port could not be told.
+    return (bare, int(port)) if (version == 6) == (bare != address) else None
+
+
+def _is_path(kind: str, word: str) -> bool:
+    return kind == "places" and word.startswith("/") and len(word.encode()) < 108  # unix(7)
+
+
+def read(arguments: list[str], environ: Mapping[str, str]) -> Serving:
+    """The settings of a server."""
+    settings = Serving()
+    settings.read(arguments, environ)
+    return settings
