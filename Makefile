@@ -71,6 +71,8 @@ install:
 	mv -f '$(DESTDIR)$(BINDIR)/null521.new' '$(DESTDIR)$(BINDIR)/null521'
 	$(PLACES) units/null521.socket >'$(DESTDIR)$(UNITDIR)/null521.socket'
 	$(PLACES) units/null521@.service >'$(DESTDIR)$(UNITDIR)/null521@.service'
+	$(PLACES) units/null521-serve.socket >'$(DESTDIR)$(UNITDIR)/null521-serve.socket'
+	$(PLACES) units/null521-serve.service >'$(DESTDIR)$(UNITDIR)/null521-serve.service'
 	install -m 644 units/null521.catalog '$(DESTDIR)$(CATALOGDIR)/null521.catalog'
 	install -m 644 units/null521.tmpfiles '$(DESTDIR)$(TMPFILESDIR)/null521.conf'
 	$(PLACES) inetd.conf.example >'$(DESTDIR)$(DOCDIR)/inetd.conf.example'
@@ -91,7 +93,8 @@ uninstall:
 	@if [ -e '$(DESTDIR)$(TLSDIR)' ]; then echo 'null521: $(TLSDIR) stays, with your certificate and key' >&2; fi
 	rm -rf '$(DESTDIR)$(LIBDIR)' '$(DESTDIR)$(DOCDIR)'
 	rm -f '$(DESTDIR)$(BINDIR)/null521' '$(DESTDIR)$(UNITDIR)/null521.socket' \
-		'$(DESTDIR)$(UNITDIR)/null521@.service' '$(DESTDIR)$(CATALOGDIR)/null521.catalog' \
+		'$(DESTDIR)$(UNITDIR)/null521@.service' '$(DESTDIR)$(UNITDIR)/null521-serve.socket' \
+		'$(DESTDIR)$(UNITDIR)/null521-serve.service' '$(DESTDIR)$(CATALOGDIR)/null521.catalog' \
 		'$(DESTDIR)$(TMPFILESDIR)/null521.conf'
 	$(TELL_SYSTEMD)
 

@@ -24,6 +24,10 @@ def main(arguments: list[str] | None = None) -> int:
         from null521 import serve
 
         return serve.run(arguments[1:], os.environ)
+    if arguments[:1] == ["check"]:
+        from null521 import check
+
+        return check.run(arguments[1:])
     try:
         return handler.run(settings.read(arguments, os.environ))
     except KeyboardInterrupt:  # on a terminal

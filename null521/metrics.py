@@ -20,6 +20,7 @@ from prometheus_client.core import (
     Metric,
 )
 from prometheus_client.process_collector import ProcessCollector
+from prometheus_client.registry import Collector
 
 from null521.server import SECONDS, Server
 
@@ -38,14 +39,14 @@ ENDINGS = (
 LIMITS = ("max-connections", "max-per-client")
 
 
-class Collector:
+class ServerCollector(Collector):
     """Reads a server's counts when asked: a scrape may come from another thread."""
 
     def __init__(self, server: Server) -> None:
         self._server = server
 
     def collect(self) -> Iterator[Metric]:
-        """As prometheus_client.registry has it."""
+        """All metrics of the server, as they are now."""
         server, counts = self._server, self._server.counts
         connections = CounterMetricFamily(
             "null521_connections",
@@ -91,7 +92,7 @@ class _Silent(WSGIRequestHandler):
 def serve(server: Server, listener: socket, is_ready: Callable[[], bool]) -> None:
     """Answer /metrics, and /ready with 200 or 503, until the process ends."""
     registry = CollectorRegistry()
-    registry.register(Collector(server))
+    registry.register(ServerCollector(server))
     ProcessCollector(registry=registry)
     metrics = make_wsgi_app(registry)
 

@@ -76,12 +76,14 @@ def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
 
 def _raise_limit(settings: Serving) -> None:
     """Let there be as many descriptors as may be, and no more connections than these allow."""
-    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
-    room = max(1, hard - DESCRIPTORS)
-    if hard != resource.RLIM_INFINITY and settings.max_connections > room:
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    with contextlib.suppress(OSError, ValueError):  # a sandbox may forbid it
+        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+        soft = hard
+    room = max(1, soft - DESCRIPTORS)
+    if soft != resource.RLIM_INFINITY and settings.max_connections > room:
         settings.warnings.append(
-            f"max-connections is {settings.max_connections}, but {hard} descriptors are allowed "
+            f"max-connections is {settings.max_connections}, but {soft} descriptors are allowed "
             f"(RLIMIT_NOFILE), so it is {room}"
         )
         settings.max_connections = room

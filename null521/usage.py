@@ -8,10 +8,13 @@ from null521 import __version__, settings
 CONNECTION = """\
 usage: null521 [--SETTING=VALUE ...]
        null521 serve [--SETTING=VALUE ...]
+       null521 check HOST[:PORT]
 
 Answer one connection on standard input and output as a host that takes no mail does:
 521 to all, as RFC 7504 has it. Started by systemd, inetd, xinetd or tcpserver.
 With "serve", answer many connections in one process; see null521 serve --help.
+With "check", see whether a host refuses mail: exit status 0 if it does, 1 if not, 2 if
+there is no telling.
 """
 
 SERVE = """\

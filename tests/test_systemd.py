@@ -9,15 +9,15 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from host import CODES, SAID, active, dial, flood, settings, unset
 from namespaces import PATIENCE, TREE, Systemd
 
 from null521.record import MISCONFIGURED, REFUSED
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="needs root, for namespaces")
 
-SAID = b"EHLO mx.b.c\r\nMAIL FROM:<a@b.c>\r\nRCPT TO:<x@y>\r\nDATA\r\nQUIT\r\n"
-CODES = [220, 250, 250, 250, 250, 250, 250, 250, 521, 521, 221]
-UNITS = ("null521.socket", "null521@.service")
+UNIT = "null521@.service"
+UNITS = ("null521.socket", UNIT)
 
 # As many clients at once, each of which connects and then resets the connection: socket(7).
 RESET = """
@@ -26,36 +26,6 @@ clients = [socket.create_connection(("127.0.0.1", 25)) for _ in range(int(sys.ar
 for client in clients:
     client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\\1\\0\\0\\0\\0\\0\\0\\0")
     client.close()
-"""
-# As many at once, each of which reads to the end; prints how many had a whole answer.
-FLOOD = """
-import selectors, socket, sys
-count = int(sys.argv[1])
-waiting = selectors.DefaultSelector()
-for number in range(count):
-    client = socket.socket()
-    client.setblocking(False)
-    client.bind(("127.0.0.%d" % (1 + number % 100), 0))
-    client.connect_ex(("127.0.0.1", 25))
-    waiting.register(client, selectors.EVENT_WRITE, bytearray())
-whole = 0
-while waiting.get_map():
-    for key, event in waiting.select(60):
-        client, answer = key.fileobj, key.data
-        try:
-            if event == selectors.EVENT_WRITE:
-                client.send(b"QUIT\\r\\n")
-                waiting.modify(client, selectors.EVENT_READ, answer)
-                continue
-            octets = client.recv(4096)
-        except OSError:
-            octets = b""
-        answer += octets
-        if not octets:
-            whole += bool(answer.startswith(b"220 ") and answer.endswith(b"\\r\\n"))
-            waiting.unregister(client)
-            client.close()
-print(whole)
 """
 
 
@@ -73,31 +43,7 @@ def fresh(systemd: Systemd) -> Iterator[Systemd]:
     """The same host with an empty journal, and without the settings that a test may make."""
     systemd.run(["journalctl", "--quiet", "--rotate", "--vacuum-time=1us"])
     yield systemd
-    systemd.run(["rm", "-rf", "/etc/systemd/system/null521@.service.d"])
-    systemd.run(["systemctl", "daemon-reload"])
-
-
-def dial(systemd: Systemd, host: str = "127.0.0.1", said: bytes = SAID) -> tuple[int, list[int]]:
-    """A client's own port, and the codes that it was answered with."""
-    words = [*systemd.client, host, "25"]
-    port, received = json.loads(systemd.run(words, input=said, stdout=subprocess.PIPE).stdout)
-    assert received.endswith("\r\n")
-    return port, [int(line[:3]) for line in received.splitlines()]
-
-
-def settings(systemd: Systemd, *lines: str) -> None:
-    """A drop-in as the README has it."""
-    folder = "/etc/systemd/system/null521@.service.d"
-    systemd.run(["mkdir", "-p", folder])
-    text = "\n".join(["[Service]", *lines, ""])
-    drop_in = [f"{folder}/settings.conf"]
-    systemd.run(["tee", *drop_in], input=text.encode(), stdout=subprocess.DEVNULL)
-    systemd.run(["systemctl", "daemon-reload"])
-
-
-def active(systemd: Systemd) -> str:
-    words = ["systemctl", "show", "--value", "--property=ActiveState", "null521.socket"]
-    return systemd.output(*words).strip()
+    unset(systemd, UNIT)
 
 
 def test_verify(systemd: Systemd) -> None:
@@ -178,7 +124,7 @@ def test_without_certificate_or_key_the_refusal_goes_on_in_clear(fresh: Systemd,
 
 
 def test_settings_in_a_drop_in(fresh: Systemd) -> None:
-    settings(fresh, "Environment=NULL521_REFUSE_AT=greeting NULL521_HOSTNAME=ntp.example")
+    settings(fresh, UNIT, "Environment=NULL521_REFUSE_AT=greeting NULL521_HOSTNAME=ntp.example")
     _, codes = dial(fresh)
     assert codes == [521] * 5 + [221]
     (entry,) = fresh.wait_for(1, f"MESSAGE_ID={REFUSED}")
@@ -186,7 +132,7 @@ def test_settings_in_a_drop_in(fresh: Systemd) -> None:
 
 
 def test_a_bad_setting_is_told_and_piles_up_nothing(fresh: Systemd) -> None:
-    settings(fresh, "Environment=NULL521_IDLE_TIMEOUT=soon")
+    settings(fresh, UNIT, "Environment=NULL521_IDLE_TIMEOUT=soon")
     for count in (1, 2, 3):
         assert dial(fresh)[1] == CODES
         entries = fresh.wait_for(count, f"MESSAGE_ID={MISCONFIGURED}")
@@ -205,7 +151,7 @@ def assert_no_instance_stays(systemd: Systemd) -> None:
 
 
 def test_a_program_that_fails_piles_up_nothing(fresh: Systemd) -> None:
-    settings(fresh, "ExecStart=", "ExecStart=/bin/false")
+    settings(fresh, UNIT, "ExecStart=", "ExecStart=/bin/false")
     with pytest.raises(subprocess.CalledProcessError):
         dial(fresh)
     fresh.wait_for(1, "EXIT_CODE=exited", "-u", "null521@*")
@@ -232,7 +178,7 @@ def test_what_an_instance_can_see(fresh: Systemd) -> None:
         ")), end='\\r\\n')\n"
     )
     fresh.run(["tee", "/usr/local/bin/look"], input=look.encode(), stdout=subprocess.DEVNULL)
-    settings(fresh, "ExecStart=", "ExecStart=/usr/bin/python3 -IS /usr/local/bin/look")
+    settings(fresh, UNIT, "ExecStart=", "ExecStart=/usr/bin/python3 -IS /usr/local/bin/look")
     words = [*fresh.client, "127.0.0.1", "25"]
     seen = json.loads(fresh.run(words, input=b"", stdout=subprocess.PIPE).stdout)[1]
     root, readable, tmp, usr, fork, others = seen.strip().split("\r")
@@ -250,8 +196,7 @@ def test_journald_that_was_started_anew(fresh: Systemd) -> None:
 
 def test_a_thousand_at_once(fresh: Systemd) -> None:
     """Most are turned away by the limits; the socket must outlive it, and its queue drain."""
-    words = [fresh.python, "-c", FLOOD, "1000"]
-    whole = int(fresh.output(*words))
+    whole = flood(fresh, 1000)
     assert 64 <= whole <= 1000
     assert active(fresh) == "active"
     start = time.monotonic()
