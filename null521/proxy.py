@@ -80,8 +80,7 @@ def _is_address(family: int, *addresses: str) -> bool:
 
 def _is_port(text: str) -> bool:
     # Digits first: int() also takes "+25", "2_5" and " 25"; leading zeros are not allowed, 2.1.
-    digits = text.isascii() and text.isdigit() and len(text) <= 5
-    return digits and int(text) <= 65535 and text == str(int(text))
+    return text.isascii() and text.isdigit() and int(text) <= 65535 and text == str(int(text))
 
 
 def _version_2(octets: bytes) -> Header | None:
