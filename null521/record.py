@@ -56,6 +56,8 @@ def of_session(
         message += f" and {session.recipient_count - len(recipients)} more"
     plural = "" if session.commands == 1 else "s"
     message += f"; {ending} after {session.commands} command{plural}, {seconds:.3f} s"
+    if ending == "proxy":
+        message += f": {proxy.removeprefix('failed: ')}"
 
     known: list[tuple[str, str | int | None]] = [
         ("CLIENT", address or None),

@@ -236,7 +236,8 @@ class Connection:
         if self._state is Connection._read_header:
             return self._disbelieve("no PROXY header in time")
         if not self._owed:
-            self._try_to_send(self._speaker.refusal())
+            with contextlib.suppress(OSError):
+                self._try_to_send(self._speaker.refusal())
         self._end(ending)
 
     def close(self) -> None:
@@ -337,8 +338,9 @@ class Connection:
         if header.client:
             self._proxy, self._client = self._client[0], header.client
         self._state = Connection._converse
+        self._is_heard()
         self._greet()
-        if rest and self._state is Connection._converse:
+        if rest and self in self._server.open:
             self._converse(rest)
 
     def _refuse_header(self, octets: bytes) -> None:
@@ -349,7 +351,10 @@ class Connection:
         self._converse(octets)
 
     def _disbelieve(self, fault: str) -> None:
+        """With a 521, for who is behind a misconfigured proxy would come back for days without."""
         self._proxy = f"failed: {fault}"
+        with contextlib.suppress(OSError):
+            self._try_to_send(self._session.refusal())
         self._end("proxy")
 
     # The end.
@@ -359,6 +364,8 @@ class Connection:
         self._server.counts.limits[limit] += 1
         with contextlib.suppress(OSError):
             self._socket.send(self._session.refusal())
+            # What is there unread, as behind a proxy, would make a RST of the close.
+            self._socket.recv(CHUNK)
         self._gone("too-many")
 
     def _gone(self, ending: str) -> None:
