@@ -10,6 +10,8 @@ import sys
 
 from null521 import handler, settings
 
+SUBCOMMANDS = ("serve", "check")
+
 
 def main(arguments: list[str] | None = None) -> int:
     """Do what the arguments say, sys.argv's by default; return the exit status."""
@@ -20,14 +22,10 @@ def main(arguments: list[str] | None = None) -> int:
             from null521 import usage
 
             return usage.show(flag, arguments[0])
-    if arguments[:1] == ["serve"]:
-        from null521 import serve
+    if arguments and arguments[0] in SUBCOMMANDS:
+        from null521 import subcommands
 
-        return serve.run(arguments[1:], os.environ)
-    if arguments[:1] == ["check"]:
-        from null521 import check
-
-        return check.run(arguments[1:])
+        return subcommands.run(arguments[0], arguments[1:])
     try:
         return handler.run(settings.read(arguments, os.environ))
     except KeyboardInterrupt:  # on a terminal
