@@ -32,9 +32,8 @@ run:
 	@tests/prepare run
 	@printf '%s\n' 'null521 answers on 127.0.0.1:2525. To see a 521, type in another terminal:' '' \
 		"    printf 'EHLO x\r\nMAIL FROM:<a@b.c>\r\nQUIT\r\n' | nc -N 127.0.0.1 2525" '' \
-		'Its record appears here. Control-C ends it.'
-	@exec systemd-socket-activate --accept --inetd -l 127.0.0.1:2525 \
-		$(PYTHON) -m null521 --log=stderr
+		'Its record appears below. Control-C ends it.'
+	@exec $(PYTHON) -m null521 serve --listen=127.0.0.1:2525 --log=stderr
 
 test:
 	tests/prepare test

@@ -155,7 +155,8 @@ async def _until_told(
 ) -> None:
     """Wait for a signal, or until there was no connection for so long; meanwhile, tell systemd."""
     # Twice in the time in which it wants to hear of us: sd_watchdog_enabled(3).
-    watchdog = int(environ.get("WATCHDOG_USEC", "0")) / 2e6
+    usec = environ.get("WATCHDOG_USEC", "")
+    watchdog = int(usec) / 2e6 if usec.isdecimal() else 0.0
     every = min(STATUS_SECONDS, watchdog or STATUS_SECONDS)
     while not stopping.is_set():
         waits = [every] if environ.get("NOTIFY_SOCKET") else []

@@ -34,6 +34,7 @@ CHUNK = 4096  # octets asked for at a time
 BATCH = 64  # connections taken before those that are there get their turn again
 TICK = 0.25  # seconds by which a deadline may be late
 PAUSE = 0.2  # seconds without taking connections when there is no descriptor for one
+SILENCE = 60.0  # seconds until that is said again
 CERTIFICATE_AGE = 3600.0  # seconds until it is read anew, for it may have been renewed or expired
 
 # The goodbye's own bounds, for a client that goes on sending after its last reply; see handler.py.
@@ -83,7 +84,8 @@ class Server:
         self.idle_since = time.monotonic()  # while nothing is open
         self._listeners: Sequence[Socket] = ()
         self._tick: asyncio.TimerHandle | None = None
-        self._is_scarce = False
+        self._silent_until = 0.0  # about a lack of descriptors
+        self._certificate_fault = ""
 
     def believes(self, address: str) -> bool:
         """Whether a PROXY header has to come from that address, and is believed."""
@@ -128,14 +130,14 @@ class Server:
             elif family == AF_INET6:
                 client = (plain_address(address[0]), str(address[1]))
             Connection(self, accepted, client).begin()
-        self._is_scarce = False
 
     def _pause(self, listener: Socket, error: OSError) -> None:
         """Without this, the loop would ask again at once, and again."""
-        if not self._is_scarce:
+        now = time.monotonic()
+        if now >= self._silent_until:
             trouble = f"no connections are taken for a while: {error.strerror}"
             self.outbox.put(notices.of_trouble(trouble))
-        self._is_scarce = True
+            self._silent_until = now + SILENCE
         self.loop.remove_reader(listener.fileno())
         self.loop.call_later(PAUSE, self._resume, listener)
 
@@ -152,6 +154,8 @@ class Server:
 
     def _look_at_the_clock(self) -> None:
         self._tick = None
+        if self.open or self.leaving:
+            self.keep_deadlines()
         now = time.monotonic()
         settings = self.settings
         while self.open and next(iter(self.open)).start + settings.session_timeout <= now:
@@ -160,8 +164,6 @@ class Server:
             next(iter(self.quiet)).expire("idle")
         while self.leaving and next(iter(self.leaving)).heard + LINGER_SECONDS <= now:
             next(iter(self.leaving)).close()
-        if self.open or self.leaving:
-            self.keep_deadlines()
 
     # TLS.
 
@@ -169,18 +171,21 @@ class Server:
         cert, key = self.settings.tls_cert, self.settings.tls_key
         if not (cert or key):
             return
-        from null521 import tls  # 4 MB, for those who want it
-
-        fault = certificate.fault(cert, key)
         self.context = None
+        fault = certificate.fault(cert, key)
         try:
+            from null521 import tls  # 4 MB, for those who want it
+
             if not fault:
                 self.context = tls.context_of(cert, key)
+        except ImportError as error:  # a Python that was built without OpenSSL
+            fault = str(error)
         except OSError as error:
             fault = f"{cert} and {key} cannot serve: {tls.reason(error)}"
-        if fault:
+        if fault and fault != self._certificate_fault:
             warning = f"STARTTLS is not offered: {fault}"
             self.outbox.put(record.of_fault(warning, record.WARNING))
+        self._certificate_fault = fault
         self.loop.call_later(CERTIFICATE_AGE, self._read_certificate)
 
 
