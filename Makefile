@@ -26,7 +26,7 @@ PLACES = umask 022 && sed -e '1s|^\#!/usr/bin/python3 |\#!$(INTERPRETER) |' -e '
 	-e 's|/usr/local/bin/|$(BINDIR)/|' -e 's|/usr/lib/python3/dist-packages|$(SITEDIR)|' \
 	-e 's|/etc/null521|$(TLSDIR)|' -e 's|^BindReadOnlyPaths=.*|&$(if $(strip $(OUTSIDE)), $(strip $(OUTSIDE)))|'
 
-.PHONY: run test senders cost hardening install certificate uninstall clean
+.PHONY: run test senders cost hardening bench install certificate uninstall clean
 
 run:
 	@tests/prepare run
@@ -50,6 +50,16 @@ cost:
 hardening:
 	tests/prepare test
 	$(PYTHON) tests/hardening.py
+
+bench:
+	tests/prepare test
+	PYTHONPATH=.:tests:tests/senders build/venv-distribution/bin/python tests/bench/servers.py \
+		--picture tests/servers.svg
+
+# What the benchmark has in C: the floor and the callers.
+build/bench/%: tests/bench/%.c
+	@mkdir -p build/bench
+	$(CC) -O2 -std=gnu11 -Wall -Wextra -o $@ $<
 
 # Unit files and sed take these names as they are.
 ifneq (,$(or $(word 2,$(PREFIX)),$(findstring &,$(PREFIX)),$(findstring |,$(PREFIX))))

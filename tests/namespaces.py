@@ -158,7 +158,58 @@ class Journald(Namespaces):
         return False
 
 
-class Systemd(Namespaces):
+class Counted(Namespaces):
+    """In a cgroup of its own, which adds up what all processes take, also those that are gone."""
+
+    def __init__(self, folder: Path) -> None:
+        super().__init__(folder)
+        self._cgroup = f"null521-{os.getpid()}-{id(self):x}"
+
+    def before(self) -> list[str]:
+        """Through a shell in a cgroup of its own in each hierarchy, or in the one of version 2."""
+        groups = [hierarchy / self._cgroup for hierarchy in self._hierarchies()]
+        for group in groups:
+            group.mkdir()
+            for name in ("cpuset.cpus", "cpuset.mems"):  # of version 1, which does not inherit them
+                if (group / name).exists() and (group / "tasks").exists():
+                    (group / name).write_text((group.parent / name).read_text())
+                    (group / "cgroup.clone_children").write_text("1")
+        return self.joining()
+
+    def joining(self) -> list[str]:
+        """What to start something through that is to be counted as well."""
+        groups = [hierarchy / self._cgroup for hierarchy in self._hierarchies()]
+        join = 'while [ "$1" != -- ]; do echo $$ >"$1/cgroup.procs"; shift; done; shift; exec "$@"'
+        return ["bash", "-euc", join, "bash", *map(str, groups), "--"]
+
+    def after(self) -> None:
+        deadline = time.monotonic() + PATIENCE
+        for hierarchy in self._hierarchies():
+            # rmdir(2) is refused until the last process is really gone.
+            while (group := hierarchy / self._cgroup).exists() and time.monotonic() < deadline:
+                for folder, _, _ in os.walk(group, topdown=False):
+                    with contextlib.suppress(OSError):
+                        os.rmdir(folder)
+
+    def cpu_seconds(self) -> float:
+        """CPU time that all of its processes have had so far."""
+        usage = CGROUPS / "cpuacct" / self._cgroup / "cpuacct.usage"
+        if usage.exists():
+            return int(usage.read_text()) / 1e9
+        words = (CGROUPS / self._cgroup / "cpu.stat").read_text().split()
+        return int(words[words.index("usage_usec") + 1]) / 1e6
+
+    def _hierarchies(self) -> list[Path]:
+        if (CGROUPS / "cgroup.controllers").exists():
+            for controller in (CGROUPS / "cgroup.controllers").read_text().split():
+                # Refused where this is not the root cgroup: then limits are not kept.
+                with contextlib.suppress(OSError):
+                    (CGROUPS / "cgroup.subtree_control").write_text(f"+{controller}")
+            return [CGROUPS]
+        return [path for path in CGROUPS.iterdir() if path.is_dir() and not path.is_symlink()]
+
+
+class Systemd(Counted):
     """systemd as process 1, on a copy of the host's files that is thrown away.
 
     None of the host's own services is started. In it, /srv/null521 is the tree, and /srv/python
@@ -227,31 +278,6 @@ class Systemd(Namespaces):
     python = f"/srv/python/bin/{PYTHON.name}"
     client = (python, "/srv/null521/tests/client.py")
 
-    def __init__(self, folder: Path) -> None:
-        super().__init__(folder)
-        self._cgroup = f"null521-{os.getpid()}-{id(self):x}"
-
-    def before(self) -> list[str]:
-        """Through a shell in a cgroup of its own in each hierarchy, or in the one of version 2."""
-        groups = [hierarchy / self._cgroup for hierarchy in self._hierarchies()]
-        for group in groups:
-            group.mkdir()
-            for name in ("cpuset.cpus", "cpuset.mems"):  # of version 1, which does not inherit them
-                if (group / name).exists() and (group / "tasks").exists():
-                    (group / name).write_text((group.parent / name).read_text())
-                    (group / "cgroup.clone_children").write_text("1")
-        join = 'while [ "$1" != -- ]; do echo $$ >"$1/cgroup.procs"; shift; done; shift; exec "$@"'
-        return ["bash", "-euc", join, "bash", *map(str, groups), "--"]
-
-    def after(self) -> None:
-        deadline = time.monotonic() + PATIENCE
-        for hierarchy in self._hierarchies():
-            # rmdir(2) is refused until the last process is really gone.
-            while (group := hierarchy / self._cgroup).exists() and time.monotonic() < deadline:
-                for folder, _, _ in os.walk(group, topdown=False):
-                    with contextlib.suppress(OSError):
-                        os.rmdir(folder)
-
     def answers(self) -> bool:
         with contextlib.suppress(OSError, ValueError):
             words = self.command(["systemctl", "is-system-running"])
@@ -268,20 +294,3 @@ class Systemd(Namespaces):
             conf = "echo /srv/python/lib >/etc/ld.so.conf.d/00-python.conf && ldconfig"
             self.run(["sh", "-c", conf])
         self.run(words)
-
-    def cpu_seconds(self) -> float:
-        """CPU time that all of its processes, systemd and journald with them, have had so far."""
-        usage = CGROUPS / "cpuacct" / self._cgroup / "cpuacct.usage"
-        if usage.exists():
-            return int(usage.read_text()) / 1e9
-        words = (CGROUPS / self._cgroup / "cpu.stat").read_text().split()
-        return int(words[words.index("usage_usec") + 1]) / 1e6
-
-    def _hierarchies(self) -> list[Path]:
-        if (CGROUPS / "cgroup.controllers").exists():
-            for controller in (CGROUPS / "cgroup.controllers").read_text().split():
-                # Refused where this is not the root cgroup: then limits are not kept.
-                with contextlib.suppress(OSError):
-                    (CGROUPS / "cgroup.subtree_control").write_text(f"+{controller}")
-            return [CGROUPS]
-        return [path for path in CGROUPS.iterdir() if path.is_dir() and not path.is_symlink()]

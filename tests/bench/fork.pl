@@ -1,0 +1,50 @@
+#!/usr/bin/perl
+# The shape that the 1994 draft had: a process forked for each connection. fork.pl PORT
+#
+# Its dialogue is that of refuse-at=rcpt. The draft's waits for a child whenever one ends, and keeps
+# all others out meanwhile; this one leaves that to the kernel. It needs perl-base alone, knows
+# nothing but 127.0.0.1, and is for comparison.
+use strict;
+use warnings;
+use Socket;
+
+my $host = "fork.example";
+my $refusal = "$host is configured NOT to accept any mail.";
+my %replies = (
+    EHLO => "250-$host\r\n250-PIPELINING\r\n250-ENHANCEDSTATUSCODES\r\n250-8BITMIME\r\n250 SMTPUTF8",
+    HELO => "250 $host",
+    MAIL => "250 2.1.0 OK",
+    RSET => "250 2.0.0 OK",
+    NOOP => "250 2.0.0 OK",
+    QUIT => "221 2.0.0 $host",
+);
+
+socket(my $server, PF_INET, SOCK_STREAM, 0) or die "socket: $!";
+setsockopt($server, SOL_SOCKET, SO_REUSEADDR, 1) or die "setsockopt: $!";
+bind($server, pack_sockaddr_in($ARGV[0], INADDR_LOOPBACK)) or die "bind: $!";
+listen($server, SOMAXCONN) or die "listen: $!";
+$SIG{CHLD} = 'IGNORE';    # children leave no zombies: wait(2)
+
+while (1) {
+    accept(my $client, $server) or next;
+    my $child = fork;
+    if (defined $child and $child == 0) {
+        close $server;
+        answer($client);
+        exit;
+    }
+    close $client;
+}
+
+# One session; the alarm ends the process, and with it the connection.
+sub answer {
+    my ($client) = @_;
+    alarm 60;
+    syswrite $client, "220 $host ESMTP fork\r\n";
+    while (my $line = <$client>) {
+        my ($verb) = $line =~ /^(\w+)(?=\s)/;
+        $verb = uc($verb // "");
+        syswrite $client, ($replies{$verb} // "521 5.3.2 $refusal") . "\r\n";
+        last if $verb eq "QUIT";
+    }
+}
