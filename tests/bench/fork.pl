@@ -6,7 +6,7 @@
 # nothing but 127.0.0.1, and is for comparison.
 use strict;
 use warnings;
-use Socket;
+use Socket qw(:DEFAULT IPPROTO_TCP TCP_NODELAY);
 
 my $host = "fork.example";
 my $refusal = "$host is configured NOT to accept any mail.";
@@ -40,6 +40,8 @@ while (1) {
 sub answer {
     my ($client) = @_;
     alarm 60;
+    # Or the second reply to a segment waits for the client to acknowledge the first: RFC 1122, 4.2.3.4.
+    setsockopt($client, IPPROTO_TCP, TCP_NODELAY, 1);
     syswrite $client, "220 $host ESMTP fork\r\n";
     while (my $line = <$client>) {
         my ($verb) = $line =~ /^(\w+)(?=\s)/;

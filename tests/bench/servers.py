@@ -337,8 +337,8 @@ def by_idle_connections(folder: Path, rounds: int) -> None:
 def versions(hosts: list[Counted]) -> str:
     """What the figures depend on."""
 
-    def first(words: list[str]) -> str:
-        return subprocess.check_output(words, text=True).splitlines()[0]
+    def said(*words: str) -> str:
+        return subprocess.check_output(words, text=True).strip()
 
     (postfix,) = (host for host in hosts if isinstance(host, Postfix))
     (unit,) = (host for host in hosts if isinstance(host, Unit))
@@ -349,12 +349,12 @@ def versions(hosts: list[Counted]) -> str:
         [
             f"Python {platform.python_version()}",
             f"uvloop {version('uvloop')}",
-            unit.output("systemctl", "--version").splitlines()[0],
+            " ".join(unit.output("systemctl", "--version").split()[:2]),
             f"Postfix {postfix.output(*package)}",
             f"ucspi-tcp {ucspi}",
-            f"Perl {first(['perl', '-e', 'printf q(%vd), $^V'])}",
-            first(["gcc", "--version"]),
-            f"Linux {os.uname().release}",
+            f"Perl {said('perl', '-e', 'printf q(%vd), $^V')}",
+            f"gcc {said('gcc', '-dumpfullversion')}",
+            f"Linux {'.'.join(os.uname().release.split('.')[:2])}",
             f"{os.cpu_count()} cores",
         ]
     )
