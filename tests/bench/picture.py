@@ -6,14 +6,15 @@ It knows what is readable on GitHub's light and dark background, and nothing of 
 import math
 from collections.abc import Mapping
 from html import escape
+from operator import itemgetter
 
-WIDTH, LEFT, RIGHT, TOP, ROW = 900, 300, 90, 62, 30
+WIDTH, LEFT, RIGHT, TOP, ROW = 900, 340, 80, 62, 30
 # These have a contrast of 4 and more to both white and GitHub's dark #0d1117.
-TEXT, OURS, OTHERS, GRID = "#6e7781", "#1f75d6", "#8c8c8c", "#6e778155"
+TEXT, OURS, OTHERS, GRID = "#76808a", "#1f75d6", "#8c8c8c", "#76808a55"
 
 
 def draw(cpu: Mapping[str, float], caption: str) -> str:
-    """The picture of CPU seconds by server; what begins with null521 stands out."""
+    """The picture of CPU seconds by server, the least first; those named null521 stand out."""
     least = math.floor(math.log10(min(cpu.values()) * 1e3))
     most = math.ceil(math.log10(max(cpu.values()) * 1e3))
     bottom = TOP + ROW * len(cpu)
@@ -37,7 +38,7 @@ def draw(cpu: Mapping[str, float], caption: str) -> str:
         at = x(10**power)
         drawn.append(f'<path d="M{at:.1f} {TOP - 8}V{bottom}" stroke="{GRID}"/>')
         drawn.append(text(at, TOP - 14, f"{10.0**power:g}", 'text-anchor="middle" font-size="12"'))
-    for number, (name, seconds) in enumerate(cpu.items()):
+    for number, (name, seconds) in enumerate(sorted(cpu.items(), key=itemgetter(1))):
         y, end = TOP + ROW * number, x(seconds * 1e3)
         ours = name.startswith("null521")
         bold = 'font-weight="600"' if ours else ""
