@@ -18,7 +18,7 @@ def draw(cpu: Mapping[str, float], caption: str) -> str:
     least = math.floor(math.log10(min(cpu.values()) * 1e3))
     most = math.ceil(math.log10(max(cpu.values()) * 1e3))
     bottom = TOP + ROW * len(cpu)
-    captions = wrapped(caption, 130)
+    captions = wrapped(caption, 145)
     height = bottom + 36 + 16 * len(captions)
 
     def x(milliseconds: float) -> float:
@@ -46,7 +46,7 @@ def draw(cpu: Mapping[str, float], caption: str) -> str:
             text(LEFT - 10, y + 18, name, f'text-anchor="end" {bold}'),
             f'<rect x="{LEFT}" y="{y + 4}" width="{end - LEFT:.1f}" height="{ROW - 10}" rx="2" '
             f'fill="{OURS if ours else OTHERS}"/>',
-            text(end + 8, y + 18, f"{seconds * 1e3:.2g}", bold),
+            text(end + 8, y + 18, f"{seconds * 1e3:#.2g}".rstrip("."), bold),
         ]
     for number, line in enumerate(captions):
         drawn.append(text(12, bottom + 30 + 16 * number, line, 'font-size="12"'))

@@ -148,7 +148,7 @@ def rows(launcher: Path) -> list[Row]:
         Row(PLAIN, partial(Server, words=serve(uvloop=False)), 4000),
         Row(f"{SERVE}, JSON records", partial(Server, words=serve("json")), 2000),
         # journald takes 10,000 messages in 30 s, by default, and then drops them.
-        Row(f"{SERVE}, records in journald", journald, 1000),
+        Row(f"{SERVE}, to journald", journald, 1000),
         Row("Perl, a fork for each", partial(Server, words=["perl", str(PERL), PORT]), 500),
         Row("tcpserver with rblsmtpd", partial(Server, words=rblsmtpd), 500),
         Row("Postfix's smtpd, told to reject", Postfix, 500),
@@ -277,7 +277,7 @@ def by_server(folder: Path, launcher: Path, rounds: int) -> tuple[dict[str, floa
             f"| {m.rate:.0f} | {m.answered_p50 * 1e3:.1f} | {m.answered_p99 * 1e3:.1f} |"
         )
     times = ratio(taken[SERVE], taken[FLOOR])
-    others = [name for name in taken if name not in (FLOOR, SERVE)]
+    others = [name for name in taken if name != FLOOR and not name.startswith("null521 serve")]
     below = all(ratio(taken[SERVE], taken[name]) < 1 for name in others)
     print(f"\nTargets for {SERVE}:")
     print(f"at most 1.5 times the C loop: {times:.2f}, {verdict(times <= 1.5)};")
@@ -310,7 +310,7 @@ def by_idle_connections(folder: Path, rounds: int) -> None:
     fewest, most = IDLE[0], IDLE[-1]
     columns = ["server", "idle", "CPU ms for a new one", f"ratio to {fewest} idle"]
     columns += ["greeted p50 ms", "greeted p99 ms", "RSS MB", "KB more for each idle one"]
-    print("|".join(["", *columns, ""]))
+    print(f"| {' | '.join(columns)} |")
     print("|---" * len(columns) + "|")
     ratios = {case: ratio(taken[case], taken[case[0], fewest]) for case in cases}
     for case in cases:

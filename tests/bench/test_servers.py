@@ -12,6 +12,8 @@ import picture
 import pytest
 import servers
 
+from null521.record import REFUSED
+
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="needs root, for namespaces")
 
 ROWS = [row.name for row in servers.rows(Path())]
@@ -27,6 +29,10 @@ def test_each_server_refuses_its_callers(name: str, launcher: Path, tmp_path: Pa
     row = next(row for row in servers.rows(launcher) if row.name == name)
     with row.start(tmp_path / "host") as host:
         figures = servers.call(host, 20)
+        if isinstance(host, servers.ServerWithJournal):
+            host.wait_for(20, f"MESSAGE_ID={REFUSED}")
+        if "JSON" in name:
+            assert (tmp_path / "host/output").read_text().count(REFUSED) == 20
     assert figures.cpu > 0
     assert 0 < figures.greeted_p50 <= figures.answered_p99
 
