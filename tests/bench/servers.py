@@ -257,6 +257,7 @@ def by_server(folder: Path, launcher: Path, rounds: int) -> tuple[dict[str, floa
     """Print the first table; return CPU seconds for each row, and what ran in all rows."""
     table = rows(launcher)
     taken: dict[str, list[Figures]] = {row.name: [] for row in table}
+    load = os.getloadavg()[0]
     with contextlib.ExitStack() as stack:
         hosts = [
             stack.enter_context(row.start(folder / str(number))) for number, row in enumerate(table)
@@ -267,7 +268,8 @@ def by_server(folder: Path, launcher: Path, rounds: int) -> tuple[dict[str, floa
                 if turn:  # the first is not counted
                     taken[row.name].append(figures)
         what = versions(hosts)
-    print(f"{what}; {rounds} rounds, {AT_ONCE} callers at once; medians.\n")
+    print(f"{what}; {rounds} rounds, {AT_ONCE} callers at once; medians.")
+    print(f"Others had the machine at a load of {load:.1f} before.\n")
     print("| server | CPU ms | ratio | connections/s | p50 ms | p99 ms |")
     print("|---|---|---|---|---|---|")
     for name, rounds_of_it in taken.items():
