@@ -17,11 +17,13 @@ from bisect import bisect_left
 from collections import Counter, OrderedDict
 from collections.abc import Sequence
 from ipaddress import ip_address
+from select import EPOLLIN, EPOLLOUT
 from typing import TYPE_CHECKING
 
 from null521 import certificate, notices, proxy, record
 from null521.outbox import Outbox
 from null521.peer import plain_address
+from null521.poller import Poller
 from null521.serving import Serving
 from null521.session import Session
 
@@ -73,12 +75,14 @@ class Server:
         self.settings = settings
         self.outbox = outbox
         self.loop = loop
+        self.poller = Poller(loop)
         self.counts = Counts()
         self.sent: dict[object, bytes] = {}
         self.context: ssl.SSLContext | None = None  # with which STARTTLS is offered
         # Each in the order of time, so that whose time is up is found at the front.
         self.open: OrderedDict[Connection, None] = OrderedDict()  # by when they began
-        self.quiet: OrderedDict[Connection, None] = OrderedDict()  # by when they were last heard
+        # By when to see if they were heard meanwhile, for to move each whenever it is takes longer.
+        self.quiet: OrderedDict[Connection, float] = OrderedDict()
         self.leaving: OrderedDict[Connection, None] = OrderedDict()  # by when their session ended
         self.per_client: dict[str | bytes, int] = {}
         self.idle_since = time.monotonic()  # while nothing is open
@@ -160,8 +164,13 @@ class Server:
         settings = self.settings
         while self.open and next(iter(self.open)).start + settings.session_timeout <= now:
             next(iter(self.open)).expire("deadline")
-        while self.quiet and next(iter(self.quiet)).heard + settings.idle_timeout <= now:
-            next(iter(self.quiet)).expire("idle")
+        while self.quiet and next(iter(self.quiet.values())) <= now:
+            connection = next(iter(self.quiet))
+            if connection.heard + settings.idle_timeout <= now:
+                connection.expire("idle")
+            else:
+                del self.quiet[connection]
+                self.quiet[connection] = connection.heard + settings.idle_timeout
         while self.leaving and next(iter(self.leaving)).heard + LINGER_SECONDS <= now:
             next(iter(self.leaving)).close()
 
@@ -224,11 +233,12 @@ class Connection:
     def begin(self) -> None:
         """Greet the client, unless it is one too many, or has to be named first."""
         server = self._server
-        server.open[self] = server.quiet[self] = None
+        server.open[self] = None
+        server.quiet[self] = self.heard + server.settings.idle_timeout
         server.keep_deadlines()
         if len(server.open) + len(server.leaving) > server.settings.max_connections:
             return self._turn_away("max-connections")
-        server.loop.add_reader(self._fd, self._readable)
+        server.poller.watch(self._fd, self._ready)
         if server.settings.proxy_protocol:
             self._state = Connection._refuse_header
             if server.believes(self._client[0]):
@@ -249,9 +259,7 @@ class Connection:
         """Be gone, without another word."""
         server = self._server
         server.leaving.pop(self, None)
-        server.loop.remove_reader(self._fd)
-        if self._owed:
-            server.loop.remove_writer(self._fd)
+        server.poller.forget(self._fd)
         self._socket.close()
         if self._network:
             server.per_client[self._network] -= 1
@@ -274,6 +282,12 @@ class Connection:
 
     # What arrives, and what is sent.
 
+    def _ready(self, events: int) -> None:
+        if events & EPOLLOUT:
+            self._writable()
+        else:
+            self._readable()
+
     def _readable(self) -> None:
         try:
             octets = self._socket.recv(CHUNK)
@@ -286,7 +300,7 @@ class Connection:
         self._state(self, octets)
 
     def _converse(self, octets: bytes) -> None:
-        self._is_heard()
+        self.heard = time.monotonic()
         replies = self._speaker.receive(octets)
         if self._session.asked_for_tls:
             replies += self._start_tls()
@@ -309,8 +323,7 @@ class Connection:
             except OSError:
                 return self._gone("reset")
         if self._owed:
-            self._server.loop.remove_reader(self._fd)
-            self._server.loop.add_writer(self._fd, self._writable)
+            self._server.poller.wait_for(self._fd, EPOLLOUT)
         elif self._speaker.ending:
             self._end(self._speaker.ending)
 
@@ -321,14 +334,9 @@ class Connection:
             return 0
 
     def _writable(self) -> None:
-        self._is_heard()
-        self._server.loop.remove_writer(self._fd)
-        self._server.loop.add_reader(self._fd, self._readable)
-        self._send(self._owed)
-
-    def _is_heard(self) -> None:
         self.heard = time.monotonic()
-        self._server.quiet.move_to_end(self)
+        self._server.poller.wait_for(self._fd, EPOLLIN)
+        self._send(self._owed)
 
     # Who is calling, behind a proxy.
 
@@ -343,7 +351,7 @@ class Connection:
         if header.client:
             self._proxy, self._client = self._client[0], header.client
         self._state = Connection._converse
-        self._is_heard()
+        self.heard = time.monotonic()
         self._greet()
         if rest and self in self._server.open:
             self._converse(rest)
@@ -388,8 +396,7 @@ class Connection:
             return self.close()
         if self._owed:
             self._owed = b""
-            server.loop.remove_writer(self._fd)
-            server.loop.add_reader(self._fd, self._readable)
+            server.poller.wait_for(self._fd, EPOLLIN)
         self._state = Connection._drain
         self.heard = time.monotonic()
         server.leaving[self] = None

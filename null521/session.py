@@ -38,6 +38,8 @@ DIALOGUE = {
     "all else":     (REFUSE,    REFUSE,   REFUSE,   REFUSE),
 }  # fmt: skip
 
+VERBS = {event.encode(): event for event in DIALOGUE if event.isupper()}
+
 # What is kept of what the client says about itself, for the record (RFC 5321, 4.5.3.1.1 to .3:
 # a local part of 64 octets, a domain of 255; .8 asks for 100 recipients, ten tell enough).
 MAX_HELO = 255
@@ -108,16 +110,16 @@ class Session:
         room = max(0, self._max_octets - self.octets)
         self.octets += len(data)
         *lines, self._rest = (self._rest + data[:room]).split(b"\n")
-        replies = []
+        replies = b""
         for number, line in enumerate(lines, 1):
-            replies.append(self._command(line))
+            replies += self._command(line)
             if self.asked_for_tls:
                 self._rest = b"\n".join([*lines[number:], self._rest])
             if self.asked_for_tls or self.ending:
-                return b"".join(replies)
+                return replies
         if len(self._rest) >= self._max_line or self.octets > self._max_octets:
-            replies.append(self._over())
-        return b"".join(replies)
+            replies += self._over()
+        return replies
 
     def starttls(self, ready: bool) -> bytes:
         """Answer STARTTLS; if the driver is ready, what it reads from then on has to be TLS.
@@ -140,7 +142,7 @@ class Session:
     def _command(self, line: bytes) -> bytes:
         # LF alone ends a line too: RFC 5321, 2.3.8 wants CRLF, and old senders do not care.
         word, _, argument = line.rstrip(b"\r").replace(b"\t", b" ").partition(b" ")
-        verb = word.upper().decode("ascii", "replace")
+        verb = VERBS.get(word.upper(), "all else")
         if verb in ("EHLO", "HELO"):
             self._enhanced = False
         if self.commands >= self._max_commands or len(line) >= self._max_line:
@@ -162,25 +164,23 @@ class Session:
                 self.asked_for_tls = True
                 return b""
             verb = "all else"
-        return self._reply(verb if verb in DIALOGUE else "all else")
+        return self._reply(verb)
 
     def _over(self) -> bytes:
         self.ending = "limit"
         return self.refusal()
 
     def _reply(self, event: str) -> bytes:
-        return self._as_octets(DIALOGUE[event][self._column])
-
-    def _as_octets(self, reply: tuple[int, str, str]) -> bytes:
-        key = (reply, self._enhanced, self._starttls)
+        reply = DIALOGUE[event][self._column]
+        key = (event, self._enhanced, self._starttls)
         octets = self._sent.get(key)
         if octets is None:
-            octets = self._sent[key] = self._put_into_octets(reply)
+            octets = self._sent[key] = self._as_octets(reply)
         if reply is OFFER:
             self._enhanced = True
         return octets
 
-    def _put_into_octets(self, reply: tuple[int, str, str]) -> bytes:
+    def _as_octets(self, reply: tuple[int, str, str]) -> bytes:
         code, status, text = reply
         if self._enhanced and status:
             text = f"{status} {text}"

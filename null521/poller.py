@@ -1,0 +1,41 @@
+"""Which of many descriptors are ready, by one epoll(7) that the event loop watches.
+
+It knows descriptors and whom to call. It must not know what these are for.
+
+The loop has reader callbacks of its own, but with libuv they take six system calls to come and to
+go, where this takes one, and a handle, a context and a callback for each event besides.
+"""
+
+from asyncio import AbstractEventLoop
+from collections.abc import Callable
+from select import EPOLLIN, epoll
+
+BATCH = 256  # events handled before the loop has its turn again
+
+
+class Poller:
+    """Calls what watch() was given with the events of epoll_ctl(2) that have come."""
+
+    def __init__(self, loop: AbstractEventLoop) -> None:
+        self._epoll = epoll()
+        self._calls: dict[int, Callable[[int], None]] = {}
+        loop.add_reader(self._epoll.fileno(), self._call_all)
+
+    def watch(self, fd: int, call: Callable[[int], None]) -> None:
+        """Call it whenever there is something to read."""
+        self._calls[fd] = call
+        self._epoll.register(fd, EPOLLIN)
+
+    def wait_for(self, fd: int, event: int) -> None:
+        """From now on, call it for EPOLLIN alone, or for EPOLLOUT alone."""
+        self._epoll.modify(fd, event)
+
+    def forget(self, fd: int) -> None:
+        """Call it no more. The descriptor is to be closed next: then the kernel forgets it too."""
+        self._calls.pop(fd, None)
+
+    def _call_all(self) -> None:
+        for fd, events in self._epoll.poll(0, BATCH):
+            call = self._calls.get(fd)
+            if call is not None:
+                call(events)
