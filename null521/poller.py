@@ -14,28 +14,29 @@ BATCH = 256  # events handled before the loop has its turn again
 
 
 class Poller:
-    """Calls what watch() was given with the events of epoll_ctl(2) that have come."""
+    """Calls what watch() was given, as long as there is reason to: epoll is level-triggered."""
 
     def __init__(self, loop: AbstractEventLoop) -> None:
         self._epoll = epoll()
-        self._calls: dict[int, Callable[[int], None]] = {}
+        self._calls: dict[int, Callable[[], None]] = {}
         loop.add_reader(self._epoll.fileno(), self._call_all)
 
-    def watch(self, fd: int, call: Callable[[int], None]) -> None:
-        """Call it whenever there is something to read."""
+    def watch(self, fd: int, call: Callable[[], None]) -> None:
+        """Call it whenever there is something to read, or an error to be had."""
         self._calls[fd] = call
         self._epoll.register(fd, EPOLLIN)
 
-    def wait_for(self, fd: int, event: int) -> None:
-        """From now on, call it for EPOLLIN alone, or for EPOLLOUT alone."""
+    def watch_for(self, fd: int, event: int, call: Callable[[], None]) -> None:
+        """From now on, call that instead, for EPOLLIN alone, or for EPOLLOUT alone."""
+        self._calls[fd] = call
         self._epoll.modify(fd, event)
 
     def forget(self, fd: int) -> None:
-        """Call it no more. The descriptor is to be closed next: then the kernel forgets it too."""
+        """Call it no more. It is to be closed next: then the kernel forgets it too."""
         self._calls.pop(fd, None)
 
     def _call_all(self) -> None:
-        for fd, events in self._epoll.poll(0, BATCH):
+        for fd, _ in self._epoll.poll(0, BATCH):
             call = self._calls.get(fd)
             if call is not None:
-                call(events)
+                call()

@@ -238,7 +238,7 @@ class Connection:
         server.keep_deadlines()
         if len(server.open) + len(server.leaving) > server.settings.max_connections:
             return self._turn_away("max-connections")
-        server.poller.watch(self._fd, self._ready)
+        server.poller.watch(self._fd, self._readable)
         if server.settings.proxy_protocol:
             self._state = Connection._refuse_header
             if server.believes(self._client[0]):
@@ -252,7 +252,7 @@ class Connection:
             return self._disbelieve("no PROXY header in time")
         if not self._owed:
             with contextlib.suppress(OSError):
-                self._try_to_send(self._speaker.refusal())
+                self._socket.send(self._speaker.refusal())
         self._end(ending)
 
     def close(self) -> None:
@@ -281,12 +281,6 @@ class Connection:
         self._send(self._session.greeting())
 
     # What arrives, and what is sent.
-
-    def _ready(self, events: int) -> None:
-        if events & EPOLLOUT:
-            self._writable()
-        else:
-            self._readable()
 
     def _readable(self) -> None:
         try:
@@ -319,23 +313,19 @@ class Connection:
         """Send it all, the rest when there is room again; until then nothing is read."""
         if octets:
             try:
-                self._owed = octets[self._try_to_send(octets) :]
+                self._owed = octets[self._socket.send(octets) :]
+            except BlockingIOError:
+                self._owed = octets
             except OSError:
                 return self._gone("reset")
         if self._owed:
-            self._server.poller.wait_for(self._fd, EPOLLOUT)
+            self._server.poller.watch_for(self._fd, EPOLLOUT, self._writable)
         elif self._speaker.ending:
             self._end(self._speaker.ending)
 
-    def _try_to_send(self, octets: bytes) -> int:
-        try:
-            return self._socket.send(octets)
-        except BlockingIOError:
-            return 0
-
     def _writable(self) -> None:
         self.heard = time.monotonic()
-        self._server.poller.wait_for(self._fd, EPOLLIN)
+        self._server.poller.watch_for(self._fd, EPOLLIN, self._readable)
         self._send(self._owed)
 
     # Who is calling, behind a proxy.
@@ -367,7 +357,7 @@ class Connection:
         """With a 521, for who is behind a misconfigured proxy would come back for days without."""
         self._proxy = f"failed: {fault}"
         with contextlib.suppress(OSError):
-            self._try_to_send(self._session.refusal())
+            self._socket.send(self._session.refusal())
         self._end("proxy")
 
     # The end.
@@ -396,7 +386,7 @@ class Connection:
             return self.close()
         if self._owed:
             self._owed = b""
-            server.poller.wait_for(self._fd, EPOLLIN)
+            server.poller.watch_for(self._fd, EPOLLIN, self._readable)
         self._state = Connection._drain
         self.heard = time.monotonic()
         server.leaving[self] = None
