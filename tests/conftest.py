@@ -1,5 +1,6 @@
 """What all tests share: the program as installed, and skips that count as failures in CI."""
 
+import functools
 import os
 import subprocess
 import tempfile
@@ -7,6 +8,7 @@ from collections.abc import Generator, Iterator
 from pathlib import Path
 
 import pytest
+from client import SERVE, SERVE_WITHOUT_UVLOOP, Driver, Servers, answered
 from hypothesis import settings
 from namespaces import PYTHON, TREE, site
 
@@ -39,6 +41,16 @@ def launcher() -> Iterator[Path]:
     with tempfile.TemporaryDirectory(prefix="null521-") as prefix:
         Path(prefix).chmod(0o755)
         yield install(Path(prefix))
+
+
+@pytest.fixture(scope="module", params=["handler", "serve", "serve without uvloop"])
+def driver(request: pytest.FixtureRequest, launcher: Path) -> Iterator[Driver]:
+    """What answers a client by its flags, in one of the ways in which the program can be run."""
+    if request.param == "handler":
+        yield functools.partial(answered, launcher)
+        return
+    with Servers(SERVE if request.param == "serve" else SERVE_WITHOUT_UVLOOP) as servers:
+        yield servers.answered
 
 
 @pytest.hookimpl(wrapper=True)

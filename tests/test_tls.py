@@ -7,7 +7,8 @@ from itertools import pairwise
 from pathlib import Path
 
 import pytest
-from client import answered
+from client import GREETING, TEXT, Driver, answered
+from client import REFUSED as PLAIN_REFUSED
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from test_certificate import make
@@ -19,10 +20,7 @@ OFFER = b"250-h.example\r\n250-PIPELINING\r\n250-ENHANCEDSTATUSCODES\r\n250-8BIT
 OFFER_IN_CLEAR = OFFER + b"250-SMTPUTF8\r\n250 STARTTLS\r\n"
 OFFER_UNDER_TLS = OFFER + b"250 SMTPUTF8\r\n"
 REFUSED = b"521 5.3.2 h.example is configured NOT to accept any mail.\r\n"
-PLAIN_REFUSED = b"521 h.example is configured NOT to accept any mail.\r\n"
-GREETING = b"220 h.example ESMTP null521\r\n"
 BYE = b"221 2.0.0 h.example\r\n"
-TEXT = "h.example is configured NOT to accept any mail."
 
 
 def unverified(**versions: ssl.TLSVersion) -> ssl.SSLContext:
@@ -201,7 +199,7 @@ def test_octets_of_tls_are_bounded(pair: tuple[str, str]) -> None:
     assert client.read() == b"250 OK\r\n" + PLAIN_REFUSED
 
 
-# The program, with real sockets.
+# The program, with real sockets and by both drivers.
 
 
 def upgrade(client: socket.socket, context: ssl.SSLContext) -> ssl.SSLSocket:
@@ -229,8 +227,8 @@ def read_all(client: ssl.SSLSocket) -> bytes:
 
 
 @pytest.mark.parametrize("version", [ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3])
-def test_refused_under_tls(launcher: Path, pair: tuple[str, str], version: ssl.TLSVersion) -> None:
-    with answered(launcher, *flags(pair)) as to:
+def test_refused_under_tls(driver: Driver, pair: tuple[str, str], version: ssl.TLSVersion) -> None:
+    with driver(*flags(pair)) as to:
         client = upgrade(to.client, unverified(minimum_version=version, maximum_version=version))
         client.sendall(b"EHLO y\r\nMAIL FROM:<a@b>\r\nRCPT TO:<c@d>\r\nQUIT\r\n")
         words = read_all(client)
@@ -239,8 +237,8 @@ def test_refused_under_tls(launcher: Path, pair: tuple[str, str], version: ssl.T
         assert "Refused 127.0.0.1 (y), mail from <a@b>, to <c@d>; quit after 6 " in to.record()
 
 
-def test_what_is_pipelined_behind_starttls(launcher: Path, pair: tuple[str, str]) -> None:
-    with answered(launcher, *flags(pair)) as to:
+def test_what_is_pipelined_behind_starttls(driver: Driver, pair: tuple[str, str]) -> None:
+    with driver(*flags(pair)) as to:
         to.client.sendall(b"STARTTLS\r\nRCPT TO:<x>\r\n")
         to.client.shutdown(socket.SHUT_WR)
         assert to.read_all() == GREETING + b"220 go ahead with TLS\r\n"
@@ -248,8 +246,8 @@ def test_what_is_pipelined_behind_starttls(launcher: Path, pair: tuple[str, str]
 
 
 @pytest.mark.filterwarnings("ignore:ssl.TLSVersion.TLSv1:DeprecationWarning")
-def test_old_tls_is_turned_away_with_an_alert(launcher: Path, pair: tuple[str, str]) -> None:
-    with answered(launcher, *flags(pair)) as to:
+def test_old_tls_is_turned_away_with_an_alert(driver: Driver, pair: tuple[str, str]) -> None:
+    with driver(*flags(pair)) as to:
         context = unverified(
             minimum_version=ssl.TLSVersion.TLSv1, maximum_version=ssl.TLSVersion.TLSv1_1
         )
@@ -262,20 +260,23 @@ def test_old_tls_is_turned_away_with_an_alert(launcher: Path, pair: tuple[str, s
 
 @pytest.mark.parametrize(("bound", "how"), [("idle", "idle"), ("session", "deadline")])
 def test_a_handshake_has_the_same_deadlines(
-    launcher: Path, pair: tuple[str, str], bound: str, how: str
+    driver: Driver, pair: tuple[str, str], bound: str, how: str
 ) -> None:
-    with answered(launcher, *flags(pair), f"--{bound}-timeout=1") as to:
+    with driver(*flags(pair), f"--{bound}-timeout=1") as to:
         to.client.sendall(b"STARTTLS\r\n")
         assert to.read_all() == GREETING + b"220 go ahead with TLS\r\n"  # and no 521 in clear
         assert f"; {how} after 1 command" in to.record()
 
 
-def test_a_silent_client_is_told_under_tls(launcher: Path, pair: tuple[str, str]) -> None:
-    with answered(launcher, *flags(pair), "--idle-timeout=1") as to:
+def test_a_silent_client_is_told_under_tls(driver: Driver, pair: tuple[str, str]) -> None:
+    with driver(*flags(pair), "--idle-timeout=1") as to:
         client = upgrade(to.client, unverified())
         assert read_all(client) == PLAIN_REFUSED
         client.close()
         assert "; idle after 2 commands" in to.record()
+
+
+# What a process for each connection finds out only then; for the other driver, see test_server.py.
 
 
 def test_a_key_of_another_certificate(
