@@ -163,6 +163,23 @@ def test_a_client_that_sends_and_never_reads(driver: Driver, flags: list[str], h
     assert time.monotonic() - start < 2 + 2 + GRACE
 
 
+# 5 MB in all, which is more than room is made for on its way: tcp(7), tcp_wmem.
+SLOW_COUNT = 10_000
+LONG_TEXT = "x" * 490
+LONG_REFUSED = f"521 {LONG_TEXT}\r\n".encode()
+SLOW_FLAGS = [f"--text={LONG_TEXT}", "--max-commands=1000000", "--max-octets=10000000"]
+
+
+def test_a_slow_reader_has_all_its_replies(driver: Driver) -> None:
+    """Whole and in order, though they are more than is kept for it on the way at any time."""
+    with driver(*SLOW_FLAGS) as to:
+        to.client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 2**16)
+        to.client.sendall(b"NOOP\r\n" * SLOW_COUNT + b"QUIT\r\n")
+        time.sleep(0.5)  # in which all would be answered, if there were room
+        assert to.read_all() == LONG_REFUSED * (1 + SLOW_COUNT) + BYE
+        assert to.ending() == "quit"
+
+
 def test_drip_feeding_the_goodbye_does_not_stretch_it(driver: Driver) -> None:
     start = time.monotonic()
     with driver() as to:

@@ -3,15 +3,18 @@
 import os
 import socket
 import ssl
+import sys
+import time
 from itertools import pairwise
 from pathlib import Path
 
 import pytest
-from client import GREETING, TEXT, Driver, answered
+from client import GREETING, MAIN, SERVE, TEXT, Driver, Served, Server, answered
 from client import REFUSED as PLAIN_REFUSED
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from test_certificate import make
+from test_drivers import LONG_REFUSED, SLOW_COUNT, SLOW_FLAGS
 
 from null521.session import STAGES, Session
 from null521.tls import Secured, context_of
@@ -21,6 +24,9 @@ OFFER_IN_CLEAR = OFFER + b"250-SMTPUTF8\r\n250 STARTTLS\r\n"
 OFFER_UNDER_TLS = OFFER + b"250 SMTPUTF8\r\n"
 REFUSED = b"521 5.3.2 h.example is configured NOT to accept any mail.\r\n"
 BYE = b"221 2.0.0 h.example\r\n"
+
+WITHOUT_SSL = "sys.modules['_ssl'] = sys.modules['uvloop'] = None  # import fails then"
+SERVE_WITHOUT_SSL = (sys.executable, "-c", MAIN.format(WITHOUT_SSL))
 
 
 def unverified(**versions: ssl.TLSVersion) -> ssl.SSLContext:
@@ -276,6 +282,17 @@ def test_a_silent_client_is_told_under_tls(driver: Driver, pair: tuple[str, str]
         assert "; idle after 2 commands" in to.record()
 
 
+def test_a_slow_reader_has_all_its_replies_under_tls(driver: Driver, pair: tuple[str, str]) -> None:
+    with driver(*flags(pair), *SLOW_FLAGS) as to:
+        to.client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 2**16)
+        client = upgrade(to.client, unverified())
+        client.sendall(b"RCPT\r\n" * SLOW_COUNT + b"QUIT\r\n")
+        time.sleep(0.5)
+        assert read_all(client) == LONG_REFUSED * SLOW_COUNT + b"221 h.example\r\n"
+        client.close()
+        assert to.ending() == "quit"
+
+
 # What a process for each connection finds out only then; for the other driver, see test_server.py.
 
 
@@ -318,3 +335,21 @@ def test_no_key_to_be_had(launcher: Path, pair: tuple[str, str], tmp_path: Path,
         to.client.sendall(b"EHLO x\r\nQUIT\r\n")
         assert to.read_all() == GREETING + OFFER_UNDER_TLS + BYE
         assert f"null521: STARTTLS is not offered: {key}" in to.record()
+
+
+# What `null521 serve` finds out at its start.
+
+
+@pytest.mark.parametrize("fault", ["absent", "unreadable", "of another", "no ssl module"])
+def test_a_server_without_a_certificate(pair: tuple[str, str], tmp_path: Path, fault: str) -> None:
+    cert, key = pair
+    if fault == "of another":
+        _, key = make(tmp_path)
+    elif fault != "no ssl module":
+        key = str(tmp_path / "absent" if fault == "absent" else "/dev/null")
+    words = SERVE_WITHOUT_SSL if fault == "no ssl module" else SERVE
+    with Server(*flags((cert, key)), words=words) as server, server.dial() as client:
+        (warning,) = server.starting
+        assert warning["message"].startswith("STARTTLS is not offered: ")
+        client.sendall(b"EHLO x\r\nQUIT\r\n")
+        assert Served(client, server).read_all() == GREETING + OFFER_UNDER_TLS + BYE
