@@ -80,7 +80,9 @@ def address_of(word: str) -> tuple[str, int] | None:
 
 
 def _is_path(kind: str, word: str) -> bool:
-    return kind == "places" and word.startswith("/") and len(word.encode()) < 108  # unix(7)
+    # Octets that are no UTF-8 are not printable, nor could they be encoded.
+    path = kind == "places" and word.startswith("/") and word.isprintable()
+    return path and len(word.encode()) < 108  # unix(7)
 
 
 def read(arguments: list[str], environ: Mapping[str, str]) -> Serving:
