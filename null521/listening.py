@@ -4,6 +4,7 @@ It knows how these hand sockets over. It must not know what is done with a conne
 """
 
 import contextlib
+import errno
 import os
 import socket
 import stat
@@ -31,7 +32,7 @@ def sockets(places: tuple[str, ...], environ: Mapping[str, str]) -> list[socket.
 
     Unfit if there are none. OSError, with the place as its file name, if one cannot be made.
     """
-    listeners = [_checked(fd) for fd in handed_over(environ)] or made(places)
+    listeners = [_checked(fd) for fd in handed_over(places, environ)] or made(places)
     if not listeners:
         raise Unfit(NOTHING)
     for listener in listeners:
@@ -40,11 +41,16 @@ def sockets(places: tuple[str, ...], environ: Mapping[str, str]) -> list[socket.
     return listeners
 
 
-def handed_over(environ: Mapping[str, str]) -> range:
-    """The descriptors handed over: from LISTEN_FDS, whatever their names, or inetd's "wait"."""
+def handed_over(places: tuple[str, ...], environ: Mapping[str, str]) -> range:
+    """The descriptors handed over: from LISTEN_FDS, whatever their names, or inetd's "wait".
+
+    That is standard input, and not looked at if there are places: sshd makes it a socket, too.
+    """
     count = environ.get("LISTEN_FDS", "")
-    if environ.get("LISTEN_PID") == str(os.getpid()) and count.isdigit():
+    if environ.get("LISTEN_PID") == str(os.getpid()) and count.isdecimal():
         return range(LISTEN_FDS_START, LISTEN_FDS_START + int(count))
+    if places:
+        return range(0)
     try:
         return range(stat.S_ISSOCK(os.fstat(0).st_mode))
     except OSError:  # closed
@@ -53,11 +59,12 @@ def handed_over(environ: Mapping[str, str]) -> range:
 
 def made(places: tuple[str, ...]) -> list[socket.socket]:
     """A socket for each place, which is an address and port, or the path of a UNIX socket."""
-    listeners = []
+    listeners: list[socket.socket] = []
     for place in places:
         try:
             listeners.append(_made(place))
         except OSError as error:
+            clear(listeners, places)
             error.filename = place
             raise
     return listeners
@@ -89,8 +96,9 @@ def _made_at_path(path: str) -> socket.socket:
     listener = socket.socket(socket.AF_UNIX)
     try:
         with contextlib.suppress(OSError), socket.socket(socket.AF_UNIX) as client:
+            client.setblocking(False)  # or a server whose queue is full would have us wait
             # One that nobody listens on any more is left over from a server that was killed.
-            if Path(path).is_socket() and client.connect_ex(path):
+            if Path(path).is_socket() and client.connect_ex(path) == errno.ECONNREFUSED:
                 Path(path).unlink()
         listener.bind(path)
     except OSError:
