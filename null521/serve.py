@@ -6,6 +6,7 @@ is done with a connection.
 
 import asyncio
 import contextlib
+import os
 import resource
 import signal
 import time
@@ -35,18 +36,20 @@ def run(arguments: list[str], environ: Mapping[str, str]) -> int:
     EX_CONFIG, before any client is answered, if a setting or what was handed over is no good;
     EX_OSERR if it cannot listen where it should.
     """
+    _open_what_is_closed()
     settings = serving.read(arguments, environ)
     status = EX_CONFIG
     try:
         if settings.metrics:
             _require_metrics(settings)
         if not settings.faults:
-            listeners = listening.sockets(settings.listen, environ)
             scraped = listening.made(settings.metrics)
+            listeners = listening.sockets(settings.listen, environ)
     except listening.Unfit as error:
         settings.faults.append(str(error))
     except OSError as error:
-        settings.faults.append(f"cannot listen on {error.filename}: {error.strerror}")
+        reason = os.strerror(error.errno or 0)  # socket.create_server() says more, and twice
+        settings.faults.append(f"cannot listen on {error.filename}: {reason}")
         status = EX_OSERR
     for fault in settings.faults:
         journal.complain(settings.log, record.of_fault(fault))
@@ -56,6 +59,14 @@ def run(arguments: list[str], environ: Mapping[str, str]) -> int:
     with asyncio.Runner(loop_factory=_loop_factory()) as runner:
         runner.run(_serve(settings, listeners, scraped, _notifier(settings, environ), environ))
     return EX_OK
+
+
+def _open_what_is_closed() -> None:
+    """Keep the descriptors 0 to 2 from becoming sockets: libuv aborts where it has to close one."""
+    with contextlib.suppress(OSError):  # a bare root directory
+        while (null := os.open(os.devnull, os.O_RDWR)) <= 2:
+            pass
+        os.close(null)
 
 
 def _require_metrics(settings: Serving) -> None:
