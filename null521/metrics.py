@@ -4,11 +4,13 @@ It knows prometheus-client, and how Prometheus wants things named. It must not k
 it reads counts.
 """
 
+import time
 from collections.abc import Callable, Iterable, Iterator
 from itertools import accumulate
 from socket import socket
 from socketserver import ThreadingMixIn
 from threading import Thread
+from typing import Any
 from wsgiref.simple_server import WSGIRequestHandler, WSGIServer
 from wsgiref.types import StartResponse, WSGIEnvironment
 
@@ -22,7 +24,7 @@ from prometheus_client.core import (
 from prometheus_client.process_collector import ProcessCollector
 from prometheus_client.registry import Collector
 
-from null521.server import SECONDS, Server
+from null521.server import PAUSE, SECONDS, Server
 
 ENDINGS = (
     "quit",
@@ -80,6 +82,17 @@ class ServerCollector(Collector):
 
 class _Http(ThreadingMixIn, WSGIServer):
     daemon_threads = True
+
+    def get_request(self) -> tuple[socket, Any]:
+        """Without a pause, its loop would ask for a descriptor at once when there is none."""
+        try:
+            return super().get_request()
+        except OSError:
+            time.sleep(PAUSE)
+            raise
+
+    def handle_error(self, request: object, client_address: object) -> None:
+        """A client that is gone or silent is no news; this would print a traceback."""
 
 
 class _Silent(WSGIRequestHandler):
