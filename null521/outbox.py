@@ -23,6 +23,8 @@ from null521.record import Record
 MAX_WAITING = 4096  # records; the largest have some 10 KB
 PAUSE = 0.05  # seconds until a place that was full is tried again
 
+LOST = "{} records were lost: the log was too slow, or not there"
+
 
 class Outbox:
     """Hands records to the first place of `log` that is there, in order, as fast as it takes them.
@@ -42,6 +44,8 @@ class Outbox:
 
     def put(self, entry: Record) -> None:
         """Take a record, to hand it over now or later; never waits, and never raises."""
+        if not self._places:
+            return
         if len(self._waiting) >= MAX_WAITING:
             return self._lose()
         self._waiting.append(entry)
@@ -56,25 +60,24 @@ class Outbox:
         self._again = None
         try:
             while self._waiting:
-                self._hand_over_one(self._waiting[0])
+                if not self._is_taken(self._waiting[0]):
+                    self._lose()
                 self._waiting.popleft()
-            if self._untold:
-                told = notices.of_trouble(f"{self._untold} records were lost: the log was too slow")
-                self._hand_over_one(told)
+            if self._untold and self._is_taken(notices.of_trouble(LOST.format(self._untold))):
                 self._untold = 0
         except BlockingIOError:
             self._again = self._loop.call_later(PAUSE, self._hand_over)
 
-    def _hand_over_one(self, entry: Record) -> None:
+    def _is_taken(self, entry: Record) -> bool:
         for place in self._places:
             try:
                 place(self._datagrams, entry)
-                return
+                return True
             except BlockingIOError:
                 raise
             except OSError:  # it is not there, or gone
                 continue
-        self._lose()
+        return False
 
     def _lose(self) -> None:
         self.lost += 1

@@ -2,6 +2,7 @@
 
 import functools
 import os
+import socket
 import subprocess
 import tempfile
 from collections.abc import Generator, Iterator
@@ -10,7 +11,7 @@ from pathlib import Path
 import pytest
 from client import SERVE, SERVE_WITHOUT_UVLOOP, Driver, Servers, answered
 from hypothesis import settings
-from namespaces import PYTHON, TREE, site
+from namespaces import PYTHON, TREE, Journald, site
 
 # No examples are kept between runs, so that a run leaves nothing behind in the tree.
 settings.register_profile("null521", database=None, deadline=None)
@@ -51,6 +52,21 @@ def driver(request: pytest.FixtureRequest, launcher: Path) -> Iterator[Driver]:
         return
     with Servers(SERVE if request.param == "serve" else SERVE_WITHOUT_UVLOOP) as servers:
         yield servers.answered
+
+
+@pytest.fixture
+def journald(tmp_path: Path) -> Iterator[Journald]:
+    """A journald of its own."""
+    with Journald(tmp_path / "journald") as running:
+        yield running
+
+
+@pytest.fixture
+def port() -> int:
+    """A port that nobody listens on."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        number: int = server.getsockname()[1]
+    return number
 
 
 @pytest.hookimpl(wrapper=True)

@@ -7,7 +7,6 @@ import signal
 import socket
 import subprocess
 import time
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -35,12 +34,6 @@ FILL = (
     "        while s.send(b'MESSAGE=x\\n'): pass\n"
     "    except BlockingIOError: pass\n"
 )
-
-
-@pytest.fixture
-def journald(tmp_path: Path) -> Iterator[Journald]:
-    with Journald(tmp_path / "journald") as running:
-        yield running
 
 
 def refuse(

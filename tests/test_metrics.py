@@ -6,7 +6,6 @@ import socket
 import sys
 import time
 
-import pytest
 from client import GREETING, MAIN, PATIENCE, REFUSED, Served, Server, reset
 from prometheus_client.metrics_core import Metric
 from prometheus_client.parser import text_string_to_metric_families
@@ -14,14 +13,6 @@ from test_serve import EX_CONFIG, fails, wait_until_it_stops_listening
 from test_server import allow, cpu_seconds
 
 from null521.metrics import ENDINGS
-
-
-@pytest.fixture
-def port() -> int:
-    """One that nobody listens on."""
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        number: int = server.getsockname()[1]
-    return number
 
 
 def get(port: int, path: str) -> tuple[int, str]:

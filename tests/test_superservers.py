@@ -114,12 +114,6 @@ def serving(journald: Journald, words: list[str]) -> Iterator[None]:
         process.wait()
 
 
-@pytest.fixture
-def journald(tmp_path: Path) -> Iterator[Journald]:
-    with Journald(tmp_path / "journald") as running:
-        yield running
-
-
 def dial(journald: Journald, host: str, said: str = SAID, count: int = 1) -> list[tuple[int, str]]:
     """Clients' own ports and what they received, from the namespace."""
     words = [sys.executable, str(TESTS / "client.py"), host, "25", str(count)]
