@@ -8,13 +8,14 @@ where the listening sockets come from, nor systemd or Prometheus.
 import asyncio
 import contextlib
 import errno
+import math
 import time
 
 # The socket module's own class is a wrapper, with enums, around this one; that takes time.
 from _socket import AF_INET, AF_INET6, SHUT_WR, SOCK_STREAM, inet_pton
 from _socket import socket as Socket
 from bisect import bisect_left
-from collections import Counter, OrderedDict
+from collections import Counter, OrderedDict, defaultdict
 from collections.abc import Sequence
 from ipaddress import ip_address
 from select import EPOLLIN, EPOLLOUT
@@ -79,10 +80,10 @@ class Server:
         self.counts = Counts()
         self.sent: dict[object, bytes] = {}
         self.context: ssl.SSLContext | None = None  # with which STARTTLS is offered
+        # By the tick in which to see if they were heard meanwhile; to move each then takes longer.
+        self.quiet: defaultdict[int, set[Connection]] = defaultdict(set)
         # Each in the order of time, so that whose time is up is found at the front.
         self.open: OrderedDict[Connection, None] = OrderedDict()  # by when they began
-        # By when to see if they were heard meanwhile, for to move each whenever it is takes longer.
-        self.quiet: OrderedDict[Connection, float] = OrderedDict()
         self.leaving: OrderedDict[Connection, None] = OrderedDict()  # by when their session ended
         self.per_client: dict[str | bytes, int] = {}
         self.idle_since = time.monotonic()  # while nothing is open
@@ -156,6 +157,11 @@ class Server:
         if self._tick is None:
             self._tick = self.loop.call_later(TICK, self._look_at_the_clock)
 
+    def expect(self, connection: "Connection") -> None:
+        """See whether it was heard again when it has been silent for too long otherwise."""
+        connection.tick = math.ceil((connection.heard + self.settings.idle_timeout) / TICK)
+        self.quiet[connection.tick].add(connection)
+
     def _look_at_the_clock(self) -> None:
         self._tick = None
         if self.open or self.leaving:
@@ -164,13 +170,12 @@ class Server:
         settings = self.settings
         while self.open and next(iter(self.open)).start + settings.session_timeout <= now:
             next(iter(self.open)).expire("deadline")
-        while self.quiet and next(iter(self.quiet.values())) <= now:
-            connection = next(iter(self.quiet))
-            if connection.heard + settings.idle_timeout <= now:
-                connection.expire("idle")
-            else:
-                del self.quiet[connection]
-                self.quiet[connection] = connection.heard + settings.idle_timeout
+        for tick in [tick for tick in self.quiet if tick * TICK <= now]:
+            for connection in self.quiet.pop(tick):
+                if connection.heard + settings.idle_timeout <= now:
+                    connection.expire("idle")
+                else:
+                    self.expect(connection)
         while self.leaving and next(iter(self.leaving)).heard + LINGER_SECONDS <= now:
             next(iter(self.leaving)).close()
 
@@ -203,7 +208,7 @@ class Connection:
 
     __slots__ = (
         "_client", "_fd", "_left", "_network", "_owed", "_proxy", "_server", "_session", "_socket",
-        "_speaker", "_state", "heard", "start",
+        "_speaker", "_state", "heard", "start", "tick",
     )  # fmt: skip
 
     def __init__(self, server: Server, accepted: Socket, client: tuple[str, str]) -> None:
@@ -229,12 +234,13 @@ class Connection:
         self._owed = b""  # what could not be sent yet; or what has come of a PROXY header
         self._left = LINGER_OCTETS
         self.start = self.heard = time.monotonic()
+        self.tick = 0  # under which it is in `quiet`
 
     def begin(self) -> None:
         """Greet the client, unless it is one too many, or has to be named first."""
         server = self._server
         server.open[self] = None
-        server.quiet[self] = self.heard + server.settings.idle_timeout
+        server.expect(self)
         server.keep_deadlines()
         if len(server.open) + len(server.leaving) > server.settings.max_connections:
             return self._turn_away("max-connections")
@@ -398,7 +404,8 @@ class Connection:
 
     def _remember(self, ending: str) -> None:
         server, settings = self._server, self._server.settings
-        del server.open[self], server.quiet[self]
+        del server.open[self]
+        server.quiet[self.tick].discard(self)
         now = time.monotonic()
         seconds = now - self.start
         server.idle_since = now

@@ -150,8 +150,8 @@ def test_who_never_closes_counts_until_its_time_is_up(words: Sequence[str]) -> N
     with Server("--max-per-client=1", "--refuse-at=rcpt", words=words) as server:
         start = time.monotonic()
         with server.dial() as client:
-            client.sendall(b"QUIT\r\n")
             assert client.recv(100) == GREETING
+            client.sendall(b"QUIT\r\n")
             assert client.recv(100) == BYE
             assert client.recv(100) == b""
             assert server.next()["ending"] == "quit"
@@ -219,6 +219,23 @@ def test_what_a_proxy_sends_on_for_one_too_many(words: Sequence[str]) -> None:
 # Deadlines.
 
 MANY = 600  # fewer than the descriptors that a process is allowed without more ado
+
+
+def test_a_word_does_not_buy_more_time_than_the_timeout(words: Sequence[str]) -> None:
+    """However many clients come after it."""
+    with Server("--idle-timeout=4", words=words) as server, server.dial() as client:
+        assert client.recv(100) == REFUSED
+        time.sleep(0.5)
+        client.sendall(b"NO")
+        start = time.monotonic()
+        others = []
+        for _ in range(14):
+            time.sleep(0.25)
+            others.append(server.dial())
+        assert Served(client, server).read_all() == REFUSED
+        assert 4 <= time.monotonic() - start < 6
+        for other in others:
+            other.close()
 
 
 @pytest.mark.parametrize("how", ["idle", "stopped"])
