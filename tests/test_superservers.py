@@ -194,3 +194,46 @@ def test_inetd_that_waits(journald: Journald, launcher: Path, tmp_path: Path) ->
     client.kill()
     client.wait()
     assert entries[0]["MESSAGE"].startswith("standard input is a listening socket, but should be")
+
+
+# With the port itself handed over, to one process for all.
+
+
+def resident(name: str, launcher: Path, folder: Path) -> list[str]:
+    """What to run for that superserver to start `null521 serve`, which exits when idle for 1 s."""
+    text = (launcher.parent.parent / "share/doc/null521/inetd.conf.example").read_text()
+    lines = [line.removeprefix("#") for line in text.splitlines() if "\twait\t" in line]
+    ipv6 = "tcp6only" if name == "inetutils-inetd" else "tcp6"
+    conf = "".join(line + "\n" for line in lines if line.split()[2] in ("tcp", ipv6))
+    assert conf.count("--exit-idle=600\n") == 2
+    if name == "xinetd":
+        conf = example(launcher, "null521.xinetd", "rcpt --exit-idle=600")
+        conf = conf.replace("wait\t\t= no", "wait\t\t= yes").replace("= --ref", "= serve --ref")
+    words = command(name, launcher, "127.0.0.1", "rcpt", folder)
+    user = "nobody" if everybody_may_run(launcher) else "root"
+    conf = conf.replace("--exit-idle=600", "--exit-idle=1").replace("nobody", user)
+    (folder / "conf").write_text(conf)
+    return words
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "::1"])
+@pytest.mark.parametrize("name", ["openbsd-inetd", "inetutils-inetd", "xinetd"])
+def test_one_process_answers_until_it_is_idle_and_then_another(
+    journald: Journald, launcher: Path, tmp_path: Path, name: str, host: str
+) -> None:
+    with serving(journald, resident(name, launcher, tmp_path)):
+        answered: list[str] = []
+        for attempt in (1, 2):
+            answers = dial(journald, host, count=3)
+            assert [codes(received) for _, received in answers] == [CODES["rcpt"]] * 3
+            entries = journald.wait_for(3 * attempt, f"MESSAGE_ID={REFUSED}")[-3:]
+            assert {entry["NULL521_CLIENT"] for entry in entries} == {host}
+            ports = {entry["NULL521_CLIENT_PORT"] for entry in entries}
+            assert ports == {str(port) for port, _ in answers}
+            (pid,) = {entry["SYSLOG_PID"] for entry in entries}
+            assert pid not in answered
+            answered.append(pid)
+            deadline = time.monotonic() + PATIENCE
+            while journald.run(["test", "-e", f"/proc/{pid}"], check=False).returncode == 0:
+                assert time.monotonic() < deadline, "it does not exit"
+                time.sleep(0.05)
