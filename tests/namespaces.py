@@ -158,6 +158,12 @@ class Journald(Namespaces):
         return False
 
 
+class BootedJournald(Journald):
+    """With room for as many datagrams as systemd makes at boot, so that it keeps up with many."""
+
+    inside = "echo 512 >/proc/sys/net/unix/max_dgram_qlen\n" + Journald.inside
+
+
 class Counted(Namespaces):
     """In a cgroup of its own, which adds up what all processes take, also those that are gone."""
 

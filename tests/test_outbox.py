@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 from client import BYE, PATIENCE, REFUSED, SERVE, TREE, Served, Server
-from namespaces import Journald
+from namespaces import BootedJournald, Journald
 from test_metrics import samples
 from test_serve import ask
 from test_superservers import dial, serving
@@ -197,12 +197,6 @@ def test_standard_output_that_nobody_reads(port: int) -> None:
 
 needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="needs root, for namespaces")
 SERVER = ["env", f"PYTHONPATH={TREE}", *SERVE, "--listen=127.0.0.1:25", "--refuse-at=rcpt"]
-
-
-class BootedJournald(Journald):
-    """With room for as many datagrams as systemd makes when it boots."""
-
-    inside = "echo 512 >/proc/sys/net/unix/max_dgram_qlen\n" + Journald.inside
 
 
 @needs_root

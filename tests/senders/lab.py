@@ -12,7 +12,7 @@ import subprocess
 from pathlib import Path
 from typing import Any
 
-from namespaces import DEVICES, TREE, Journald, Namespaces
+from namespaces import DEVICES, TREE, BootedJournald, Namespaces
 
 from null521.session import STAGES
 
@@ -27,7 +27,8 @@ RESOLVER = f"{NETWORK}.53"
 # The refusing host's names, and how the program is told to refuse mail for each.
 FLAGS = {f"{stage}.test": [f"--refuse-at={stage}"] for stage in STAGES}
 FLAGS["tls.test"] = ["--refuse-at=rcpt", "--tls-cert=/mnt/cert.pem", "--tls-key=/mnt/key.pem"]
-ADDRESSES = {name: f"{NETWORK}.{number}" for number, name in enumerate(FLAGS, 1)}
+SERVE = "serve.test"  # where nothing answers until `null521 serve` does, which a test may start
+ADDRESSES = {name: f"{NETWORK}.{number}" for number, name in enumerate([*FLAGS, SERVE], 1)}
 
 # /mnt is the refusing host's own. tcpserver runs the program as 65534, which has to read the key.
 CERTIFICATE = """
@@ -46,7 +47,7 @@ def in_network(
     return subprocess.run(command, **{"check": True, **options})
 
 
-class RefusingHost(Journald):
+class RefusingHost(BootedJournald):
     """tcpserver by the README's line on each address, a journald for the records, and a DNS."""
 
     def __init__(self, folder: Path, launcher: Path) -> None:
@@ -60,13 +61,13 @@ class RefusingHost(Journald):
             [
                 str(TCPSERVER),
                 *limits,
-                address,
+                ADDRESSES[name],
                 "25",
                 str(launcher),
                 f"--hostname={name}",
-                *FLAGS[name],
+                *flags,
             ]
-            for name, address in ADDRESSES.items()
+            for name, flags in FLAGS.items()
         ]
         addresses = (RESOLVER, *ADDRESSES.values())
         self.inside = "\n".join(
@@ -77,7 +78,7 @@ class RefusingHost(Journald):
                 "ip link set lan up",
                 CERTIFICATE,
                 *(f"{shlex.join(words)} >/dev/null 2>&1 &" for words in (dns, *servers)),
-                Journald.inside,
+                BootedJournald.inside,
             ]
         )
 
@@ -85,7 +86,7 @@ class RefusingHost(Journald):
         if not super().answers():
             return False
         smtp = self.output("ss", "-Hltn", "sport = 25").count("\n")
-        return smtp == len(ADDRESSES) and bool(self.output("ss", "-Hlun", "sport = 53"))
+        return smtp == len(FLAGS) and bool(self.output("ss", "-Hlun", "sport = 53"))
 
     def connect(self, host: "SendingHost") -> None:
         """Lay a cable to that host."""
