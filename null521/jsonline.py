@@ -34,8 +34,10 @@ def json_line(record: Record) -> bytes:
             entry[name.lower()] = value
     # A longer line could block, or be torn by another process that writes to the same pipe.
     line = json.dumps(entry, ensure_ascii=False).encode()
+    if len(line) >= MAX_LINE:
+        entry["message"] = record.message[:200]  # it repeats the fields
+        line = json.dumps(entry, ensure_ascii=False).encode()
     while len(line) >= MAX_LINE and recipients:
         recipients.pop()
-        entry["message"] = record.message[:200]  # it repeats the fields
         line = json.dumps(entry, ensure_ascii=False).encode()
     return line + b"\n"

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable, Iterator
 from itertools import accumulate
 from socket import socket
 from socketserver import ThreadingMixIn
-from threading import Thread
+from threading import Thread, active_count
 from typing import Any
 from wsgiref.simple_server import WSGIRequestHandler, WSGIServer
 from wsgiref.types import StartResponse, WSGIEnvironment
@@ -38,6 +38,7 @@ ENDINGS = (
     "too-many",
     "stopped",
 )
+MAX_THREADS = 32  # each has a descriptor, of those that serve.py keeps for other things
 LIMITS = ("max-connections", "max-per-client")
 
 
@@ -82,6 +83,10 @@ class ServerCollector(Collector):
 
 class _Http(ThreadingMixIn, WSGIServer):
     daemon_threads = True
+
+    def verify_request(self, request: object, client_address: object) -> bool:
+        """Each takes a thread and a descriptor; more than a few at once are no scrapers."""
+        return active_count() <= MAX_THREADS
 
     def get_request(self) -> tuple[socket, Any]:
         """Without a pause, its loop would ask for a descriptor at once when there is none."""

@@ -107,8 +107,9 @@ class Server:
             self.loop.add_reader(listener.fileno(), self._accept, listener, int(listener.family))
 
     def stop(self) -> None:
-        """Take no more connections; those that are there go on."""
+        """Take no more connections but those that wait already; those that are there go on."""
         for listener in self._listeners:
+            self._accept(listener, int(listener.family))
             self.loop.remove_reader(listener.fileno())
         self._listeners = ()
 
@@ -254,9 +255,9 @@ class Connection:
 
     def expire(self, ending: str) -> None:
         """Say a last 521, where there is room for it, and then goodbye."""
-        if self._state is Connection._read_header:
+        if self._state is Connection._read_header and ending != "stopped":
             return self._disbelieve("no PROXY header in time")
-        if not self._owed:
+        if not self._owed or self._state is Connection._read_header:
             with contextlib.suppress(OSError):
                 self._socket.send(self._speaker.refusal())
         self._end(ending)
