@@ -26,9 +26,15 @@ RESOLVER = f"{NETWORK}.53"
 
 # The refusing host's names, and how the program is told to refuse mail for each.
 FLAGS = {f"{stage}.test": [f"--refuse-at={stage}"] for stage in STAGES}
-FLAGS["tls.test"] = ["--refuse-at=rcpt", "--tls-cert=/mnt/cert.pem", "--tls-key=/mnt/key.pem"]
+CERTIFIED = ["--tls-cert=/mnt/cert.pem", "--tls-key=/mnt/key.pem"]
+FLAGS["tls.test"] = ["--refuse-at=rcpt", *CERTIFIED]
+FLAGS["mail-tls.test"] = ["--refuse-at=mail", *CERTIFIED]
+HANGS_UP = "hangs-up.test"  # which is not us, and does so after 521: RFC 1846, 4.2 (a)
 SERVE = "serve.test"  # where nothing answers until `null521 serve` does, which a test may start
-ADDRESSES = {name: f"{NETWORK}.{number}" for number, name in enumerate([*FLAGS, SERVE], 1)}
+ADDRESSES = {
+    name: f"{NETWORK}.{number}" for number, name in enumerate([*FLAGS, HANGS_UP, SERVE], 1)
+}
+NULL_MX = "null-mx.test"  # whose DNS says that it takes no mail: RFC 7505
 
 # /mnt is the refusing host's own. tcpserver runs the program as 65534, which has to read the key.
 CERTIFICATE = """
@@ -56,18 +62,20 @@ class RefusingHost(BootedJournald):
         dns = ["dnsmasq", "--keep-in-foreground", "--conf-file=/dev/null", "--user=root"]
         dns += ["--no-hosts", "--no-resolv", "--local=/test/", "--local=/example/", "--pid-file="]
         dns += [f"--host-record={name},{address}" for name, address in ADDRESSES.items()]
+        # MX is type 15; the octets are the preference 0 and the root's name: RFC 1035, 3.3.9.
+        dns += [
+            f"--host-record={NULL_MX},{ADDRESSES['rcpt.test']}",
+            f"--dns-rr={NULL_MX},15,000000",
+        ]
         limits = ["-R", "-H", "-l", "0", "-c", "64", "-u", "65534", "-g", "65534"]
+        programs = {
+            name: [str(launcher), f"--hostname={name}", *flags] for name, flags in FLAGS.items()
+        }
+        text = f"521 {HANGS_UP} is configured NOT to accept any mail."
+        programs[HANGS_UP] = ["printf", f"{text}\\r\\n"]
         servers = [
-            [
-                str(TCPSERVER),
-                *limits,
-                ADDRESSES[name],
-                "25",
-                str(launcher),
-                f"--hostname={name}",
-                *flags,
-            ]
-            for name, flags in FLAGS.items()
+            [str(TCPSERVER), *limits, ADDRESSES[name], "25", *program]
+            for name, program in programs.items()
         ]
         addresses = (RESOLVER, *ADDRESSES.values())
         self.inside = "\n".join(
@@ -86,7 +94,7 @@ class RefusingHost(BootedJournald):
         if not super().answers():
             return False
         smtp = self.output("ss", "-Hltn", "sport = 25").count("\n")
-        return smtp == len(FLAGS) and bool(self.output("ss", "-Hlun", "sport = 53"))
+        return smtp == len([*FLAGS, HANGS_UP]) and bool(self.output("ss", "-Hlun", "sport = 53"))
 
     def connect(self, host: "SendingHost") -> None:
         """Lay a cable to that host."""

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from conftest import install
-from lab import RefusingHost
+from lab import HANGS_UP, NULL_MX, RefusingHost
 from mtas import MTAS, Fate, MailServer
 
 import null521
@@ -33,6 +33,18 @@ class Column(NamedTuple):
 COLUMNS = {stage: Column(stage, f"{stage}.test") for stage in STAGES}
 COLUMNS["tls"] = Column("rcpt, with STARTTLS", "tls.test")
 COLUMNS["mandatory-tls"] = Column("rcpt, with STARTTLS, mandatory", "tls.test", True)
+# What else null521 check predicts (null521/prediction.py).
+OTHERS = {
+    f"{stage}-mandatory": Column(f"{stage}, mandatory TLS", f"{stage}.test", True)
+    for stage in STAGES
+}
+OTHERS["mail-tls"] = Column("mail, with STARTTLS", "mail-tls.test")
+OTHERS["mail-tls-mandatory"] = Column("mail, with STARTTLS, mandatory", "mail-tls.test", True)
+OTHERS["hangs-up"] = Column("greeting, hangs up", HANGS_UP)
+OTHERS["hangs-up-mandatory"] = Column("greeting, hangs up, mandatory TLS", HANGS_UP, True)
+OTHERS["null-mx"] = Column("null MX", NULL_MX)
+OTHERS["null-mx-mandatory"] = Column("null MX, mandatory TLS", NULL_MX, True)
+ALL = COLUMNS | OTHERS
 
 AT_ONCE = 8  # hosts; most of the time they wait
 MESSAGE = "From: {sender}\nTo: {recipient}\nSubject: {number}\n\nA line.\n"
@@ -48,7 +60,7 @@ class Cell(NamedTuple):
 
 def cell(folder: Path, refusing: RefusingHost, package: str, column: str) -> Cell:
     """Set up a sender, and have it send two messages to the column's address."""
-    _, to, insists_on_tls = COLUMNS[column]
+    _, to, insists_on_tls = ALL[column]
     with MailServer(folder / f"{package}-{column}", refusing, package, insists_on_tls) as host:
         fates = []
         for number in NUMBERS:
@@ -64,7 +76,7 @@ def cell(folder: Path, refusing: RefusingHost, package: str, column: str) -> Cel
 
 def measure(folder: Path, refusing: RefusingHost) -> Mapping[tuple[str, str], Cell]:
     """All cells, by package and column."""
-    keys = [(package, column) for column in COLUMNS for package in MTAS]
+    keys = [(package, column) for column in ALL for package in MTAS]
     with ThreadPoolExecutor(AT_ONCE) as several:
         cells = several.map(lambda key: cell(folder, refusing, *key), keys)
         return dict(zip(keys, cells, strict=True))
@@ -79,20 +91,27 @@ def main() -> None:
             cells = measure(folder, refusing)
     print(f"null521 {null521.__version__}, Python {platform.python_version()},", end=" ")
     print(f"Linux {os.uname().release}.\n")
-    print("| sender | " + " | ".join(column.title for column in COLUMNS.values()) + " |")
-    print("|---" * (1 + len(COLUMNS)) + "|")
+    print_table(COLUMNS, cells)
+    print_table(OTHERS, cells)
+    print("Deferred, says the log, because:\n")
+    for (package, column), found in cells.items():
+        for number, fate in zip(NUMBERS, found.fates, strict=True):
+            if fate.reason:
+                print(f"- {MTAS[package].name}, {ALL[column].title}, {number}: {fate.reason}")
+
+
+def print_table(columns: dict[str, Column], cells: Mapping[tuple[str, str], Cell]) -> None:
+    """In Markdown, a row for each sender."""
+    print("| sender | " + " | ".join(column.title for column in columns.values()) + " |")
+    print("|---" * (1 + len(columns)) + "|")
     for package, mta in MTAS.items():
         row = [f"{mta.name} {cells[package, 'rcpt'].version}"]
-        for column in COLUMNS:
+        for column in columns:
             outcomes = [fate.outcome for fate in cells[package, column].fates]
             same = len(set(outcomes)) == 1
             row.append(outcomes[0] if same else "first {}, second {}".format(*outcomes))
         print("| " + " | ".join(row) + " |")
-    print("\nDeferred, says the log, because:\n")
-    for (package, column), found in cells.items():
-        for number, fate in zip(NUMBERS, found.fates, strict=True):
-            if fate.reason:
-                print(f"- {MTAS[package].name}, {COLUMNS[column].title}, {number}: {fate.reason}")
+    print()
 
 
 if __name__ == "__main__":
