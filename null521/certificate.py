@@ -8,12 +8,12 @@ import time
 from binascii import a2b_base64
 
 # Validity ::= SEQUENCE { notBefore Time, notAfter Time }, where each Time is a UTCTime of 13
-# characters or a GeneralizedTime of 15: RFC 5280, 4.1.2.5. How such a sequence begins in DER, the
-# octets from there to the characters of notAfter, and how many these are.
+# characters or a GeneralizedTime of 15: RFC 5280, 4.1.2.5. How such a sequence begins in DER, and
+# how many characters each has; before the second there are two octets more.
 VALIDITY = (
-    (b"\x30\x1e\x17\x0d", 4 + 13 + 2, 13),
-    (b"\x30\x20\x17\x0d", 4 + 13 + 2, 15),
-    (b"\x30\x22\x18\x0f", 4 + 15 + 2, 15),
+    (b"\x30\x1e\x17\x0d", 13, 13),
+    (b"\x30\x20\x17\x0d", 13, 15),
+    (b"\x30\x22\x18\x0f", 15, 15),
 )
 
 MAX_FILE = 2**20  # octets read: chains are a few thousand
@@ -30,7 +30,7 @@ def fault(cert: str, key: str) -> str:
         return f"{error.filename}: {error.strerror}"
     except ValueError as error:
         return str(error)
-    end = not_after(certificate)
+    _, end = validity(certificate)
     if not end:
         return f"{cert} has no certificate that can be read"
     if end < time.strftime("%Y%m%d%H%M%SZ", time.gmtime()):
@@ -38,15 +38,21 @@ def fault(cert: str, key: str) -> str:
     return ""
 
 
-def not_after(certificate: bytes) -> str:
-    """When it ends, as YYYYMMDDHHMMSSZ in UTC; "" if that is not to be found. In DER."""
-    for beginning, offset, length in VALIDITY:
-        start = certificate.find(beginning)
-        if start >= 0:
-            end = certificate[start + offset : start + offset + length].decode("ascii", "replace")
-            # Of a year's two digits, 50 and above are of the last century: RFC 5280, 4.1.2.5.1.
-            return end if length == 15 else ("20" if end < "5" else "19") + end
-    return ""
+def validity(certificate: bytes) -> tuple[str, str]:
+    """From when to when, as YYYYMMDDHHMMSSZ in UTC; "" if that is not to be found. In DER."""
+    for beginning, first, second in VALIDITY:
+        at = certificate.find(beginning)
+        if at >= 0:
+            start = at + len(beginning)
+            end = start + first + 2
+            return _time(certificate[start : start + first]), _time(certificate[end : end + second])
+    return "", ""
+
+
+def _time(octets: bytes) -> str:
+    text = octets.decode("ascii", "replace")
+    # Of a year's two digits, 50 and above are of the last century: RFC 5280, 4.1.2.5.1.
+    return text if len(text) == 15 else ("20" if text < "5" else "19") + text
 
 
 def block(path: str, label: bytes) -> bytes:

@@ -23,10 +23,11 @@ def make(folder: Path, kind: str = "ec", *options: str) -> tuple[str, str]:
     return paths
 
 
-def openssl_not_after(cert: str) -> str:
-    words = ["openssl", "x509", "-in", cert, "-noout", "-enddate", "-dateopt", "iso_8601"]
+def openssl_dates(cert: str) -> tuple[str, str]:
+    words = ["openssl", "x509", "-in", cert, "-noout", "-dates", "-dateopt", "iso_8601"]
     said = subprocess.run(words, check=True, capture_output=True, text=True).stdout
-    return "".join(c for c in said if c.isdigit()) + "Z"
+    before, after = ("".join(filter(str.isdigit, line)) + "Z" for line in said.splitlines())
+    return before, after
 
 
 # 20 days: two UTCTimes. 100 years: from 2050 on, a GeneralizedTime (RFC 5280, 4.1.2.5).
@@ -36,16 +37,16 @@ def test_one_that_serves(tmp_path: Path, kind: str, days: str) -> None:
     cert, key = make(tmp_path, kind, "-days", days)
     assert certificate.fault(cert, key) == ""
     octets = certificate.block(cert, b" CERTIFICATE-----")
-    assert certificate.not_after(octets) == openssl_not_after(cert)
+    assert certificate.validity(octets) == openssl_dates(cert)
 
 
 def test_one_of_the_last_century_and_one_of_the_far_future() -> None:
     utc, general = b"\x17\x0d", b"\x18\x0f"
     last = b"\x30\x1e" + utc + b"980101000000Z" + utc + b"991231235959Z"
-    assert certificate.not_after(b"DER " + last) == "19991231235959Z"
+    assert certificate.validity(b"DER " + last) == ("19980101000000Z", "19991231235959Z")
     far = b"\x30\x22" + general + b"20500101000000Z" + general + b"99991231235959Z"
-    assert certificate.not_after(b"DER " + far) == "99991231235959Z"
-    assert certificate.not_after(b"") == ""
+    assert certificate.validity(b"DER " + far) == ("20500101000000Z", "99991231235959Z")
+    assert certificate.validity(b"") == ("", "")
 
 
 def test_expired(tmp_path: Path) -> None:
@@ -54,7 +55,7 @@ def test_expired(tmp_path: Path) -> None:
     renew += f"openssl x509 -req -in {cert}.request -signkey {key} -days -1 -out {cert}"
     subprocess.run(["sh", "-c", renew], check=True, capture_output=True)
     fault = certificate.fault(cert, key)
-    assert fault == f"{cert} has a certificate that expired at {openssl_not_after(cert)}"
+    assert fault == f"{cert} has a certificate that expired at {openssl_dates(cert)[1]}"
 
 
 def test_what_cannot_be_read_or_is_not_what_it_should_be(tmp_path: Path) -> None:
