@@ -1,6 +1,6 @@
 """What --help and --version print.
 
-It knows how to lay out the table of settings. The path of a connection must not import it.
+It knows how to lay out the tables of settings. The path of a connection must not import it.
 """
 
 from null521 import __version__, settings
@@ -8,13 +8,12 @@ from null521 import __version__, settings
 CONNECTION = """\
 usage: null521 [--SETTING=VALUE ...]
        null521 serve [--SETTING=VALUE ...]
-       null521 check HOST[:PORT]
+       null521 check [OPTION ...] HOST[:PORT]
 
 Answer one connection on standard input and output as a host that takes no mail does:
 521 to all, as RFC 7504 has it. Started by systemd, inetd, xinetd or tcpserver.
 With "serve", answer many connections in one process; see null521 serve --help.
-With "check", see whether a host refuses mail: exit status 0 if it does, 1 if not, 2 if
-there is no telling.
+With "check", see whether a host refuses mail as it should; see null521 check --help.
 """
 
 SERVE = """\
@@ -55,6 +54,10 @@ def text(subcommand: str = "") -> str:
         from null521 import serving
 
         return SERVE + _table(serving.read([], {})) + SERVE_TAIL
+    if subcommand == "check":
+        from null521 import check
+
+        return check.parser().format_help().rstrip()
     return CONNECTION + _table(settings.read([], {})) + CONNECTION_TAIL
 
 
