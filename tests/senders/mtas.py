@@ -114,13 +114,13 @@ class MailServer(SendingHost):
         super().__init__(folder, package)
         self.mta = MTAS[package]
         self.user = f"{USER}@{self.name}"
-        self._refusing = refusing
+        self.refusing = refusing
         self._insists_on_tls = insists_on_tls
 
     def __enter__(self) -> Self:
         super().__enter__()
         try:
-            self._refusing.connect(self)
+            self.refusing.connect(self)
             insist = self.mta.insist if self._insists_on_tls else ""
             script = "\n".join([f"useradd -m {USER}", self.mta.setup, insist, self.mta.start])
             # A daemon would keep a pipe open.

@@ -4,18 +4,22 @@ The tables hold what is to be noticed if it changes, in a sender or in us: also 
 the mail, which is why the shipped units and lines say rcpt.
 """
 
+import json
 import os
 import re
+import subprocess
+import sys
 import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import pytest
-from lab import RefusingHost
-from matrix import COLUMNS, Cell, measure
+from lab import RESOLVER, RefusingHost, in_network
+from matrix import ALL, COLUMNS, Cell, measure
 from mtas import MTAS, Fate, MailServer
-from namespaces import PATIENCE
+from namespaces import PATIENCE, TREE
 
+from null521.prediction import AT_ONCE, FIRST, KEEPS, Prediction
 from null521.record import REFUSED
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="needs root, for namespaces")
@@ -117,6 +121,36 @@ def test_two_messages_in_turn(
             assert REASONS[package] in fate.reason
         else:
             assert_says_why(fate, COLUMNS[column].to)
+
+
+@pytest.fixture(scope="module")
+def predicted(refusing: RefusingHost) -> Mapping[str, list[Prediction]]:
+    """By null521 check, for each host that mail is sent to."""
+    return {to: predict(refusing, to) for to in {column.to for column in ALL.values()}}
+
+
+def predict(refusing: RefusingHost, to: str) -> list[Prediction]:
+    words = [sys.executable, "-m", "null521", "check", "--json", f"--resolver={RESOLVER}", to]
+    done = in_network(refusing, *words, cwd=TREE, stdout=subprocess.PIPE)
+    [group] = json.loads(done.stdout)["senders"]
+    return [Prediction(**sender) for sender in group["senders"]]
+
+
+@pytest.mark.parametrize("column", ALL)
+@pytest.mark.parametrize("package", MTAS)
+def test_what_is_predicted(
+    predicted: Mapping[str, list[Prediction]],
+    cells: Mapping[tuple[str, str], Cell],
+    package: str,
+    column: str,
+) -> None:
+    """What null521 check says of senders is what they do, in all columns and in these versions."""
+    cell = cells[package, column]
+    outcomes = {(B, B): AT_ONCE, (D, D): KEEPS, (B, D): FIRST}
+    seen = outcomes[cell.fates[0].outcome, cell.fates[1].outcome]
+    sender = f"{MTAS[package].name} {cell.version}"
+    [prediction] = [one for one in predicted[ALL[column].to] if sender.startswith(one.sender)]
+    assert seen == (prediction.insisting if ALL[column].insists_on_tls else prediction.outcome)
 
 
 def test_tls_is_used_where_it_is_offered(
