@@ -12,6 +12,7 @@ LIBDIR = $(PREFIX)/lib/null521
 UNITDIR = $(PREFIX)/lib/systemd/system
 CATALOGDIR = $(PREFIX)/lib/systemd/catalog
 TMPFILESDIR = $(PREFIX)/lib/tmpfiles.d
+MANDIR = $(PREFIX)/share/man
 DOCDIR = $(PREFIX)/share/doc/null521
 TLSDIR = $(SYSCONFDIR)/null521
 # Where it has systemd-python, or would have it.
@@ -25,6 +26,9 @@ OUTSIDE = $(filter-out /usr /usr/%,$(PREFIX) $(SITEDIR) $(shell $(PYTHON) -c 'im
 PLACES = umask 022 && sed -e '1s|^\#!/usr/bin/python3 |\#!$(INTERPRETER) |' -e 's|/usr/local/lib/null521|$(LIBDIR)|' \
 	-e 's|/usr/local/bin/|$(BINDIR)/|' -e 's|/usr/lib/python3/dist-packages|$(SITEDIR)|' \
 	-e 's|/etc/null521|$(TLSDIR)|' -e 's|^BindReadOnlyPaths=.*|&$(if $(strip $(OUTSIDE)), $(strip $(OUTSIDE)))|'
+
+# null521.8 goes into man8.
+PAGES = $(foreach page,$(notdir $(wildcard units/man/*)),man$(patsubst .%,%,$(suffix $(page)))/$(page))
 
 .PHONY: run test senders cost hardening bench install certificate uninstall clean
 
@@ -70,7 +74,8 @@ install:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "null521 needs Python 3.11 or later")'
 	@if [ -z '$(DESTDIR)' ]; then tests/prepare install && $(MAKE) --no-print-directory certificate; fi
 	install -d '$(DESTDIR)$(BINDIR)' '$(DESTDIR)$(LIBDIR)/null521' '$(DESTDIR)$(UNITDIR)' \
-		'$(DESTDIR)$(CATALOGDIR)' '$(DESTDIR)$(TMPFILESDIR)' '$(DESTDIR)$(DOCDIR)'
+		'$(DESTDIR)$(CATALOGDIR)' '$(DESTDIR)$(TMPFILESDIR)' '$(DESTDIR)$(DOCDIR)' \
+		'$(DESTDIR)$(MANDIR)/man1' '$(DESTDIR)$(MANDIR)/man8'
 	install -m 644 null521/*.py '$(DESTDIR)$(LIBDIR)/null521'
 	# -s: no path of the staging directory in the bytecode.
 	umask 022 && $(INTERPRETER) -m compileall -q -f -s '$(DESTDIR)' '$(DESTDIR)$(LIBDIR)/null521'
@@ -84,6 +89,8 @@ install:
 	$(PLACES) units/null521-serve.service >'$(DESTDIR)$(UNITDIR)/null521-serve.service'
 	install -m 644 units/null521.catalog '$(DESTDIR)$(CATALOGDIR)/null521.catalog'
 	install -m 644 units/null521.tmpfiles '$(DESTDIR)$(TMPFILESDIR)/null521.conf'
+	for page in $(PAGES); do \
+		$(PLACES) "units/man/$${page#*/}" >'$(DESTDIR)$(MANDIR)'/"$$page" || exit; done
 	$(PLACES) inetd.conf.example >'$(DESTDIR)$(DOCDIR)/inetd.conf.example'
 	$(PLACES) units/null521.xinetd >'$(DESTDIR)$(DOCDIR)/null521.xinetd'
 	install -m 644 README.md LICENSE CHANGELOG.md '$(DESTDIR)$(DOCDIR)'
@@ -104,7 +111,7 @@ uninstall:
 	rm -f '$(DESTDIR)$(BINDIR)/null521' '$(DESTDIR)$(UNITDIR)/null521.socket' \
 		'$(DESTDIR)$(UNITDIR)/null521@.service' '$(DESTDIR)$(UNITDIR)/null521-serve.socket' \
 		'$(DESTDIR)$(UNITDIR)/null521-serve.service' '$(DESTDIR)$(CATALOGDIR)/null521.catalog' \
-		'$(DESTDIR)$(TMPFILESDIR)/null521.conf'
+		'$(DESTDIR)$(TMPFILESDIR)/null521.conf' $(PAGES:%='$(DESTDIR)$(MANDIR)/%')
 	$(TELL_SYSTEMD)
 
 # Only where this is the running system's own prefix: as root, and not for a package.

@@ -32,6 +32,8 @@ def test_install_for_a_package_and_uninstall(tmp_path: Path) -> None:
         "usr/lib/systemd/system/null521@.service",
         "usr/lib/systemd/catalog/null521.catalog",
         "usr/lib/tmpfiles.d/null521.conf",
+        "usr/share/man/man8/null521.8",
+        "usr/share/man/man1/null521-check.1",
         "usr/share/doc/null521/inetd.conf.example",
         "usr/share/doc/null521/null521.xinetd",
     ):
