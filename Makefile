@@ -73,13 +73,16 @@ endif
 install:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "null521 needs Python 3.11 or later")'
 	@if [ -z '$(DESTDIR)' ]; then tests/prepare install && $(MAKE) --no-print-directory certificate; fi
-	install -d '$(DESTDIR)$(BINDIR)' '$(DESTDIR)$(LIBDIR)/null521' '$(DESTDIR)$(UNITDIR)' \
+	install -d '$(DESTDIR)$(BINDIR)' '$(DESTDIR)$(LIBDIR)' '$(DESTDIR)$(UNITDIR)' \
 		'$(DESTDIR)$(CATALOGDIR)' '$(DESTDIR)$(TMPFILESDIR)' '$(DESTDIR)$(DOCDIR)' \
 		'$(DESTDIR)$(MANDIR)/man1' '$(DESTDIR)$(MANDIR)/man8'
-	install -m 644 null521/*.py '$(DESTDIR)$(LIBDIR)/null521'
-	# -s: no path of the staging directory in the bytecode.
-	umask 022 && $(INTERPRETER) -m compileall -q -f -s '$(DESTDIR)' '$(DESTDIR)$(LIBDIR)/null521'
-	# Renamed into place, for it may be started at any moment.
+	# What may be started at any moment is renamed into place: modules of two versions do not go together.
+	cd '$(DESTDIR)$(LIBDIR)' && rm -rf new old && install -d new
+	install -m 644 null521/*.py '$(DESTDIR)$(LIBDIR)/new'
+	# -s and -p: the place that it will have in the bytecode, not that of the staging directory.
+	umask 022 && $(INTERPRETER) -m compileall -q -f -s '$(DESTDIR)$(LIBDIR)/new' -p '$(LIBDIR)/null521' \
+		'$(DESTDIR)$(LIBDIR)/new'
+	cd '$(DESTDIR)$(LIBDIR)' && { [ ! -e null521 ] || mv -T null521 old; } && mv -T new null521 && rm -rf old
 	$(PLACES) units/launcher >'$(DESTDIR)$(BINDIR)/null521.new'
 	chmod 755 '$(DESTDIR)$(BINDIR)/null521.new'
 	mv -f '$(DESTDIR)$(BINDIR)/null521.new' '$(DESTDIR)$(BINDIR)/null521'

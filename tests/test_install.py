@@ -74,6 +74,23 @@ def test_install_for_an_interpreter_elsewhere(tmp_path: Path) -> None:
     assert (tmp_path / "etc/null521/tls-key.pem").stat().st_mode & 0o777 == 0o600
 
 
+def test_install_over_another_version_leaves_nothing_of_it(tmp_path: Path) -> None:
+    """The modules are replaced as a whole, for any of them may be wanted at any moment."""
+    words = ["install", f"DESTDIR={tmp_path}", "PREFIX=/usr", f"PYTHON={DISTRIBUTION}"]
+    make(*words)
+    package = tmp_path / "usr/lib/null521/null521"
+    (package / "gone.py").touch()
+    before, laid_down = package.stat().st_ino, files(tmp_path)
+    make(*words)
+    assert package.stat().st_ino != before
+    assert [name for name in laid_down if name not in files(tmp_path)] == [
+        "usr/lib/null521/null521/gone.py"
+    ]
+    assert os.listdir(package.parent) == ["null521"]
+    (bytecode,) = package.glob("__pycache__/session.*.pyc")
+    assert b"/usr/lib/null521/null521/session.py" in bytecode.read_bytes()
+
+
 def test_the_launcher_needs_nothing_of_its_surroundings(launcher: Path, tmp_path: Path) -> None:
     """Neither the working directory nor PYTHON* variables can put other code into it."""
     (tmp_path / "os.py").write_text("raise SystemExit('taken over')")
