@@ -30,7 +30,7 @@ PLACES = umask 022 && sed -e '1s|^\#!/usr/bin/python3 |\#!$(INTERPRETER) |' -e '
 # null521.8 goes into man8.
 PAGES = $(foreach page,$(notdir $(wildcard units/man/*)),man$(patsubst .%,%,$(suffix $(page)))/$(page))
 
-.PHONY: run test senders cost hardening bench install certificate uninstall clean
+.PHONY: run test senders cost hardening bench deb install certificate uninstall clean
 
 run:
 	@tests/prepare run
@@ -65,6 +65,15 @@ build/bench/%: tests/bench/%.c
 	@mkdir -p build/bench
 	$(CC) -O2 -std=gnu11 -Wall -Wextra -o $@ $<
 
+# A package for Debian, into build/deb.
+DEB ?= build/deb
+deb:
+	tests/prepare deb
+	rm -rf '$(DEB)/null521' && mkdir -p '$(DEB)/null521'
+	cp -r Makefile null521 units inetd.conf.example README.md LICENSE CHANGELOG.md debian '$(DEB)/null521'
+	cd '$(DEB)/null521' && dpkg-buildpackage -us -uc -b
+	rm -rf '$(DEB)/null521'
+
 # Unit files and sed take these names as they are.
 ifneq (,$(or $(word 2,$(PREFIX)),$(findstring &,$(PREFIX)),$(findstring |,$(PREFIX))))
 $(error PREFIX must not contain blanks, & or |)
@@ -86,6 +95,7 @@ install:
 	$(PLACES) units/launcher >'$(DESTDIR)$(BINDIR)/null521.new'
 	chmod 755 '$(DESTDIR)$(BINDIR)/null521.new'
 	mv -f '$(DESTDIR)$(BINDIR)/null521.new' '$(DESTDIR)$(BINDIR)/null521'
+	install -m 755 units/certificate '$(DESTDIR)$(LIBDIR)/certificate'
 	$(PLACES) units/null521.socket >'$(DESTDIR)$(UNITDIR)/null521.socket'
 	$(PLACES) units/null521@.service >'$(DESTDIR)$(UNITDIR)/null521@.service'
 	$(PLACES) units/null521-serve.socket >'$(DESTDIR)$(UNITDIR)/null521-serve.socket'
@@ -99,14 +109,8 @@ install:
 	install -m 644 README.md LICENSE CHANGELOG.md '$(DESTDIR)$(DOCDIR)'
 	$(TELL_SYSTEMD)
 
-# For STARTTLS: a pair signed by itself, for senders that insist on TLS do not insist on a name. One
-# that is there already stays. null521 works without, and so this may fail.
 certificate:
-	@if [ ! -e '$(TLSDIR)/tls-key.pem' ]; then \
-		install -d -m 700 '$(TLSDIR)' && openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 \
-		-nodes -days 36500 -subj "/CN=$$(uname -n | cut -c-64)" \
-		-keyout '$(TLSDIR)/tls-key.pem' -out '$(TLSDIR)/tls-cert.pem' 2>/dev/null || \
-		echo 'null521: no certificate was made in $(TLSDIR), so STARTTLS will not be offered' >&2; fi
+	@units/certificate '$(TLSDIR)'
 
 uninstall:
 	@if [ -e '$(DESTDIR)$(TLSDIR)' ]; then echo 'null521: $(TLSDIR) stays, with your certificate and key' >&2; fi
