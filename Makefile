@@ -30,7 +30,7 @@ PLACES = umask 022 && sed -e '1s|^\#!/usr/bin/python3 |\#!$(INTERPRETER) |' -e '
 # null521.8 goes into man8.
 PAGES = $(foreach page,$(notdir $(wildcard units/man/*)),man$(patsubst .%,%,$(suffix $(page)))/$(page))
 
-.PHONY: run test senders cost hardening bench deb install certificate uninstall clean
+.PHONY: run test senders cost hardening bench dist deb install certificate uninstall clean
 
 run:
 	@tests/prepare run
@@ -64,6 +64,14 @@ bench:
 build/bench/%: tests/bench/%.c
 	@mkdir -p build/bench
 	$(CC) -O2 -std=gnu11 -Wall -Wextra -o $@ $<
+
+# Wheel and source archive, into build/dist.
+DIST ?= build/dist
+dist:
+	tests/prepare dist
+	rm -f '$(DIST)'/null521-*
+	build/dist-tools/bin/python -m build --no-isolation --outdir '$(DIST)'
+	build/dist-tools/bin/python -m twine check --strict '$(DIST)'/null521-*
 
 # A package for Debian, into build/deb.
 DEB ?= build/deb
@@ -128,4 +136,4 @@ TELL_SYSTEMD = @if [ -z '$(DESTDIR)' ] && [ "$$(id -u)" = 0 ] && [ -d /run/syste
 
 # What is in the senders' roots is root's.
 clean:
-	rm -rf build *.egg-info 2>/dev/null || sudo rm -rf build
+	rm -rf build 2>/dev/null || sudo rm -rf build
