@@ -164,7 +164,7 @@ def test_who_never_closes_counts_until_its_time_is_up(words: Sequence[str]) -> N
 
 def test_room_after_every_ending(words: Sequence[str]) -> None:
     """However a client goes, it is not counted any more."""
-    flags = ["--max-per-client=3", "--idle-timeout=1", "--session-timeout=1.5", "--max-commands=5"]
+    flags = ["--max-per-client=3", "--idle-timeout=1", "--session-timeout=5", "--max-commands=5"]
     with Server(*flags, "--refuse-at=rcpt", words=words) as server:
         endings = []
 
