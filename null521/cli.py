@@ -10,7 +10,7 @@ import sys
 
 from null521 import handler, settings
 
-SUBCOMMANDS = ("serve", "check")
+SUBCOMMANDS = ("serve", "report", "check")
 
 
 def main(arguments: list[str] | None = None) -> int:

@@ -10,6 +10,10 @@ def run(name: str, arguments: list[str]) -> int:
         from null521 import serve
 
         return serve.run(arguments, os.environ)
+    if name == "report":
+        from null521 import report
+
+        return report.run(arguments)
     from null521 import check
 
     return check.run(arguments)

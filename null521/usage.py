@@ -8,11 +8,13 @@ from null521 import __version__, settings
 CONNECTION = """\
 usage: null521 [--SETTING=VALUE ...]
        null521 serve [--SETTING=VALUE ...]
+       null521 report [OPTION ...] [LINES ...]
        null521 check [OPTION ...] HOST[:PORT]
 
 Answer one connection on standard input and output as a host that takes no mail does:
 521 to all, as RFC 7504 has it. Started by systemd, inetd, xinetd or tcpserver.
 With "serve", answer many connections in one process; see null521 serve --help.
+With "report", see who writes to this host, from the records; see null521 report --help.
 With "check", see whether a host refuses mail as it should; see null521 check --help.
 """
 
@@ -58,6 +60,10 @@ def text(subcommand: str = "") -> str:
         from null521 import check
 
         return check.parser().format_help().rstrip()
+    if subcommand == "report":
+        from null521 import report
+
+        return report.parser().format_help().rstrip()
     return CONNECTION + _table(settings.read([], {})) + CONNECTION_TAIL
 
 
