@@ -146,8 +146,8 @@ class Findings:
             notes.append("log-addresses hides addresses: several senders may look like one.")
         if retries.forgotten:
             notes.append(
-                f"Too many came to remember all: {retries.forgotten} were forgotten, those first "
-                "who had come once or twice, long ago. Who came again after that is counted anew."
+                f"Too many came to remember all: who came again only after {KEPT} others had come "
+                "may be missing."
             )
         if writers.missed:
             notes.append(

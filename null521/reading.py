@@ -14,7 +14,6 @@ from datetime import datetime
 from functools import lru_cache
 from itertools import islice
 from operator import attrgetter
-from pathlib import Path
 from typing import Any, BinaryIO, NamedTuple
 
 from null521.record import REFUSED
@@ -190,9 +189,9 @@ def open_journal(directory: str | None, files: list[str]) -> Any:
 
 def out_of_reach(directory: str | None, files: list[str]) -> bool:
     """Whether that journal has files which we may not read; libsystemd passes them over."""
-    found = [Path(file) for file in files]
-    for folder in [] if files else [directory] if directory else JOURNALS:
-        if os.path.isdir(folder) and not os.access(folder, os.R_OK | os.X_OK, effective_ids=True):
-            return True
-        found += Path(folder).glob("**/*.journal")
-    return not all(os.access(file, os.R_OK, effective_ids=True) for file in found)
+    found = list(files)
+    for top in [] if files else [directory] if directory else JOURNALS:
+        for folder, folders, names in os.walk(top):
+            found += [os.path.join(folder, name) for name in folders]
+            found += [os.path.join(folder, name) for name in names if ".journal" in name]
+    return not all(os.access(path, os.R_OK, effective_ids=True) for path in found)

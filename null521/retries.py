@@ -87,7 +87,12 @@ class Retries:
         """
         retries = [comer.retry(key, end) for key, comer in self._again.items()]
         found = [retry for retry in retries if retry]
-        found.sort(key=lambda retry: (not retry.still, not retry.like, -retry.tries, -retry.last))
+        found.sort(
+            key=lambda retry: (
+                *(not retry.still, not retry.like, -retry.tries, -retry.last),
+                str(retry[:3]),
+            )
+        )
         return found
 
     def _latest(self, items: Collection[tuple[Key, Any]]) -> dict[Key, Any]:

@@ -1,13 +1,16 @@
-"""Journals with records of any time in them, through systemd-journal-remote.
+"""Journals and JSON lines with records of any time in them; journals by systemd-journal-remote.
 
 Sessions are real ones, and so are the records; only when they were is made up.
 """
 
+import json
 import subprocess
 from collections.abc import Iterable
+from datetime import UTC, datetime
 from pathlib import Path
 
 from null521 import journal, record
+from null521.jsonline import json_line
 from null521.session import Session
 
 REMOTE = "/lib/systemd/systemd-journal-remote"
@@ -53,3 +56,10 @@ def write(folder: Path, entries: Iterable[bytes], name: str = "copied.journal") 
     _, told = remote.communicate(b"".join(entries))
     assert remote.returncode == 0, told
     return path
+
+
+def line(moment: float, made: record.Record) -> bytes:
+    """The JSON line of that record, written at that time."""
+    entry = json.loads(json_line(made))
+    entry["time"] = datetime.fromtimestamp(moment, UTC).isoformat()
+    return json.dumps(entry, ensure_ascii=False).encode() + b"\n"
