@@ -30,7 +30,7 @@ PLACES = umask 022 && sed -e '1s|^\#!/usr/bin/python3 |\#!$(INTERPRETER) |' -e '
 # null521.8 goes into man8.
 PAGES = $(foreach page,$(notdir $(wildcard units/man/*)),man$(patsubst .%,%,$(suffix $(page)))/$(page))
 
-.PHONY: run test senders cost hardening bench dist deb install certificate uninstall clean
+.PHONY: run test senders cost report-cost hardening bench dist deb install certificate uninstall clean
 
 run:
 	@tests/prepare run
@@ -50,6 +50,11 @@ senders:
 cost:
 	tests/prepare test
 	$(PYTHON) tests/cost.py
+
+# What it takes to report on a million records in a journal.
+report-cost:
+	tests/prepare test
+	PYTHONPATH=. $(PYTHON) tests/report_cost.py
 
 hardening:
 	tests/prepare test

@@ -16,7 +16,8 @@ from null521.retries import Retries
 from null521.tables import Bar, Moment, Span, Table
 from null521.tally import Groups, Timeline
 
-# So many writers are exact, and twice as many remembered, whatever there is to count: some 20 MB.
+# So many writers are counted exactly, and never more than twice as many remembered, whatever there
+# is to count; the same of those who come again. tests/report_cost.py prints what memory that takes.
 KEPT = 20000
 
 

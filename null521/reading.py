@@ -7,9 +7,7 @@ or somebody else's. What it hands on is safe to print. It must not know what is 
 import heapq
 import json
 import os
-import sys
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import nullcontext
 from datetime import datetime
 from functools import lru_cache
 from itertools import islice
@@ -65,7 +63,7 @@ class Lines:
         return heapq.merge(*map(self._records, self._names), key=attrgetter("time"))
 
     def _records(self, name: str) -> Iterator[Seen]:
-        with nullcontext(sys.stdin.buffer) if name == "-" else open(name, "rb") as file:
+        with open(0 if name == "-" else name, "rb") as file:
             self.total += os.fstat(file.fileno()).st_size  # none for a pipe
             for line in self._lines(file):
                 try:

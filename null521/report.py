@@ -134,7 +134,8 @@ def _report(options: argparse.Namespace) -> None:
             findings.add(seen)
     except OSError as error:
         status = EX_NOPERM if isinstance(error, PermissionError) else EX_NOINPUT
-        name = error.filename or options.directory or ", ".join(options.file) or "the journal"
+        named = options.lines or options.file or [options.directory or "the journal"]
+        name = error.filename or ", ".join(named)
         raise Unfit(status, f"cannot read {name}: {error.strerror}") from None
     notes = findings.notes()
     if source.bad:

@@ -4,7 +4,6 @@ It knows what of a record tells one message from another, and what can be done a
 must not know where records come from, nor how what is found is shown.
 """
 
-from collections import deque
 from collections.abc import Collection
 from itertools import islice
 from statistics import median
@@ -109,12 +108,12 @@ class Comer:
         self.tries = 1
         self.seen = seen  # the last one
         self.first = self.last = self.tried = moment
-        self.gaps: deque[float] = deque(maxlen=GAPS)
+        self.gaps: list[float] = []
 
     def come(self, seen: Seen) -> None:
         """Take note of another record, which is not older than the last one."""
         if seen.time - self.tried >= APART:
-            self.gaps.append(seen.time - self.tried)
+            self.gaps = [*self.gaps, seen.time - self.tried][-GAPS:]
             self.tried = seen.time
             self.tries += 1
         self.last = seen.time

@@ -34,13 +34,17 @@ def of(client: str, octets: bytes, refuse_at: str = "rcpt") -> record.Record:
     return record.of_session(session, (client, "41872"), refuse_at, ending, 0.041, "full")
 
 
-def export(moment: float, made: record.Record) -> bytes:
-    """An entry in the journal export format, written at that time in seconds since the epoch."""
+def export(moment: float, made: record.Record, more: tuple[str, ...] = ()) -> bytes:
+    """An entry in the journal export format, written at that time in seconds since the epoch.
+
+    more: fields that journald has added, as NAME=value.
+    """
     usec = round(moment * 1e6)
     head = [
         f"__REALTIME_TIMESTAMP={usec}",
         f"__MONOTONIC_TIMESTAMP={usec - round(START * 1e6)}",
         f"_BOOT_ID={BOOT}",
+        *more,
     ]
     lines = [line.encode() for line in head] + journal.journal_fields(made)
     return b"\n".join(lines) + b"\n\n"
