@@ -106,7 +106,8 @@ def test_from_installing_to_purging(host: Systemd, package: Path) -> None:
     host.run(["systemctl", "enable", "--quiet", "--now", "null521.socket"])
     assert dial(host)[1] == CODES
     host.wait_for(1, f"MESSAGE_ID={REFUSED}")
-    # `null521 report` tells of it, once there is that.
+    said = host.output("null521", "report", "--csv", "--by=sender")
+    assert said.splitlines()[1].startswith("a@b.c,1,")
 
     host.run(["systemctl", "disable", "--quiet", "--now", "null521.socket"])
     host.run(["systemctl", "enable", "--quiet", "--now", "null521-serve.socket"])

@@ -76,7 +76,7 @@ def shown(default: object) -> str:
     return f"{default:g}" if isinstance(default, float) else str(default or "none")
 
 
-@pytest.mark.parametrize("subcommand", ["serve", "check"])
+@pytest.mark.parametrize("subcommand", ["serve", "check", "report"])
 def test_a_page_has_the_options_of_its_subcommand(subcommand: str) -> None:
     (page,) = (page for page in PAGES if page.startswith(f"null521-{subcommand}."))
     words = [sys.executable, "-m", "null521", subcommand, "--help"]

@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from null521.findings import Findings
 from null521.reading import Seen, of_line
 from null521.retries import APART, TRIES, Retries, Retry
 
@@ -171,3 +172,12 @@ def test_anything_may_come(records: list[Seen], kept: int) -> None:
         assert APART <= retry.every <= 1e6
         assert retry.first <= retry.last
         assert retry.sender is not None or retry.like
+
+
+def test_a_health_check_is_none_that_has_not_given_up() -> None:
+    findings = Findings("client", 20)
+    for minute in range(0, 60, 5):
+        seen = Seen(60.0 * minute, ("postmaster",), "127.0.0.1", "h", "", "rcpt", None)
+        findings.add(seen)
+        findings.add(seen._replace(client="192.0.2.1"))
+    assert [row[0] for row in findings.retries().rows] == ["192.0.2.1"]
