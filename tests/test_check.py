@@ -625,7 +625,11 @@ def test_that_it_can_be_interrupted() -> None:
 
     with host(answer) as place:
         process = subprocess.Popen(
-            [*COMMAND, place], cwd=TREE, stdout=subprocess.PIPE, stderr=subprocess.PIPE
+            # A shell's background jobs, and what they start, ignore it otherwise.
+            ["env", "--default-signal=INT", *COMMAND, place],
+            cwd=TREE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
         )
         assert is_asked.wait(PATIENCE)
         process.send_signal(signal.SIGINT)
