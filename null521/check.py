@@ -156,9 +156,12 @@ def run(arguments: list[str]) -> int:
     except KeyboardInterrupt:  # on a terminal
         return 130
     if sys.stdout:  # None where it is closed
-        with contextlib.suppress(OSError):  # nobody reads it, but there still is the status
+        try:
             checked.show(found, as_json=options.json, in_full=options.verbose)
             sys.stdout.flush()
+        except OSError:  # nobody reads it, but there still is the status
+            with contextlib.suppress(OSError):
+                sys.stdout.close()  # or it would be tried once more at the end, and be another
     return found.status
 
 

@@ -3,6 +3,9 @@
 It knows how to lay out the tables of settings. The path of a connection must not import it.
 """
 
+import contextlib
+import sys
+
 from null521 import __version__, settings
 
 CONNECTION = """\
@@ -46,6 +49,8 @@ def show(flag: str, subcommand: str = "") -> int:
     try:
         print(f"null521 {__version__}" if flag == "--version" else text(subcommand), flush=True)
     except OSError:  # nobody reads it, or there is no room
+        with contextlib.suppress(OSError):
+            sys.stdout.close()  # or it would be tried once more at the end, with another status
         return 1
     return 0
 

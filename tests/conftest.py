@@ -13,6 +13,9 @@ from client import SERVE, SERVE_WITHOUT_UVLOOP, Driver, Servers, answered
 from hypothesis import settings
 from namespaces import PYTHON, TREE, Journald, site
 
+# Users do not have it set, and with it, what cannot be written shows at another time.
+os.environ.pop("PYTHONUNBUFFERED", None)
+
 # No examples are kept between runs, so that a run leaves nothing behind in the tree.
 settings.register_profile("null521", database=None, deadline=None)
 settings.load_profile("null521")
