@@ -171,13 +171,12 @@ class Session:
         return self.refusal()
 
     def _reply(self, event: str) -> bytes:
-        reply = DIALOGUE[event][self._column]
         key = (event, self._enhanced, self._starttls)
         octets = self._sent.get(key)
         if octets is None:
-            octets = self._sent[key] = self._as_octets(reply)
-        if reply is OFFER:
-            self._enhanced = True
+            octets = self._sent[key] = self._as_octets(DIALOGUE[event][self._column])
+        if event == "EHLO":
+            self._enhanced = DIALOGUE[event][self._column] is OFFER
         return octets
 
     def _as_octets(self, reply: tuple[int, str, str]) -> bytes:
