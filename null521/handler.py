@@ -31,7 +31,7 @@ LISTEN_FDS_START = 3  # sd_listen_fds(3)
 
 CHUNK = 4096  # octets asked for at a time
 
-# The goodbye's own bounds, for a client that goes on sending after its last reply.
+# The goodbye's own bounds, for a client that goes on sending after its last reply; server.py's too.
 LINGER_SECONDS = 2.0
 LINGER_OCTETS = 16 * 2**20
 

@@ -11,9 +11,9 @@ import stat
 from collections.abc import Mapping
 from pathlib import Path
 
+from null521.handler import LISTEN_FDS_START
 from null521.serving import address_of
 
-LISTEN_FDS_START = 3  # sd_listen_fds(3)
 BACKLOG = 4096  # what the kernel allows by default: listen(2)
 
 ACCEPTED = (

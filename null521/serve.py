@@ -14,12 +14,11 @@ from collections.abc import Callable, Mapping
 from socket import socket
 
 from null521 import journal, listening, notices, record, serving
-from null521.handler import EX_CONFIG
+from null521.handler import EX_CONFIG, EX_OK, LINGER_SECONDS
 from null521.outbox import Outbox
-from null521.server import LINGER_SECONDS, Server
+from null521.server import Server
 from null521.serving import Serving
 
-EX_OK = 0
 EX_OSERR = 71  # sysexits(3)
 
 DESCRIPTORS = 64  # that are not for connections, and more than it takes

@@ -22,6 +22,7 @@ from select import EPOLLIN, EPOLLOUT
 from typing import TYPE_CHECKING
 
 from null521 import certificate, notices, proxy, record
+from null521.handler import CHUNK, LINGER_OCTETS, LINGER_SECONDS
 from null521.outbox import Outbox
 from null521.peer import plain_address
 from null521.poller import Poller
@@ -33,16 +34,11 @@ if TYPE_CHECKING:
 
     from null521.tls import Secured
 
-CHUNK = 4096  # octets asked for at a time
 BATCH = 64  # connections taken before those that are there get their turn again
 TICK = 0.25  # seconds by which a deadline may be late
 PAUSE = 0.2  # seconds without taking connections when there is no descriptor for one
 SILENCE = 60.0  # seconds until that is said again
 CERTIFICATE_AGE = 3600.0  # seconds until it is read anew, for it may have been renewed or expired
-
-# The goodbye's own bounds, for a client that goes on sending after its last reply; see handler.py.
-LINGER_SECONDS = 2.0
-LINGER_OCTETS = 16 * 2**20
 
 # What accept(2) fails with when something has run out, and not for what the client did.
 SCARCE = (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM)
@@ -208,8 +204,8 @@ class Connection:
     """One client: its socket, its session, and where these two are."""
 
     __slots__ = (
-        "_client", "_fd", "_left", "_network", "_owed", "_proxy", "_server", "_session", "_socket",
-        "_speaker", "_state", "heard", "start", "tick",
+        "_client", "_fd", "_header", "_left", "_network", "_owed", "_proxy", "_server", "_session",
+        "_socket", "_speaker", "_state", "heard", "start", "tick",
     )  # fmt: skip
 
     def __init__(self, server: Server, accepted: Socket, client: tuple[str, str]) -> None:
@@ -232,7 +228,8 @@ class Connection:
         )
         self._speaker: Session | Secured = self._session
         self._state = Connection._converse  # what is done with octets that arrive
-        self._owed = b""  # what could not be sent yet; or what has come of a PROXY header
+        self._owed = b""  # what could not be sent yet
+        self._header = b""  # what has come of a PROXY header
         self._left = LINGER_OCTETS
         self.start = self.heard = time.monotonic()
         self.tick = 0  # under which it is in `quiet`
@@ -257,7 +254,7 @@ class Connection:
         """Say a last 521, where there is room for it, and then goodbye."""
         if self._state is Connection._read_header and ending != "stopped":
             return self._disbelieve("no PROXY header in time")
-        if not self._owed or self._state is Connection._read_header:
+        if not self._owed:
             with contextlib.suppress(OSError):
                 self._socket.send(self._speaker.refusal())
         self._end(ending)
@@ -338,11 +335,11 @@ class Connection:
     # Who is calling, behind a proxy.
 
     def _read_header(self, octets: bytes) -> None:
-        self._owed += octets
-        header = proxy.header(self._owed)
+        self._header += octets
+        header = proxy.header(self._header)
         if header is None:
             return
-        rest, self._owed = self._owed[header.size :], b""
+        rest, self._header = self._header[header.size :], b""
         if header.fault:
             return self._disbelieve(header.fault)
         if header.client:

@@ -38,6 +38,7 @@ DIALOGUE = {
     "all else":     (REFUSE,    REFUSE,   REFUSE,   REFUSE),
 }  # fmt: skip
 
+# Those of the rows that a client can say, as it says them.
 VERBS = {event.encode(): event for event in DIALOGUE if event.isupper()}
 
 # What is kept of what the client says about itself, for the record (RFC 5321, 4.5.3.1.1 to .3:
