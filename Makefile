@@ -27,53 +27,56 @@ PLACES = umask 022 && sed -e '1s|^\#!/usr/bin/python3 |\#!$(INTERPRETER) |' -e '
 	-e 's|/usr/local/bin/|$(BINDIR)/|' -e 's|/usr/lib/python3/dist-packages|$(SITEDIR)|' \
 	-e 's|/etc/null521|$(TLSDIR)|' -e 's|^BindReadOnlyPaths=.*|&$(if $(strip $(OUTSIDE)), $(strip $(OUTSIDE)))|'
 
+# The programs beside the path of one connection, a folder each.
+ROOMS = $(patsubst null521/%/__init__.py,%,$(wildcard null521/*/__init__.py))
+
 # null521.8 goes into man8.
-PAGES = $(foreach page,$(notdir $(wildcard units/man/*)),man$(patsubst .%,%,$(suffix $(page)))/$(page))
+PAGES = $(foreach page,$(notdir $(wildcard docs/man/*)),man$(patsubst .%,%,$(suffix $(page)))/$(page))
 
 .PHONY: run test senders cost report-cost hardening bench dist deb install certificate uninstall clean
 
 run:
-	@tests/prepare run
+	@scripts/prepare run
 	@printf '%s\n' 'null521 answers on 127.0.0.1:2525. To see a 521, type in another terminal:' '' \
 		"    printf 'EHLO x\r\nMAIL FROM:<a@b.c>\r\nQUIT\r\n' | nc -N 127.0.0.1 2525" '' \
 		'Its record appears below. Control-C ends it.'
 	@exec $(PYTHON) -m null521 serve --listen=127.0.0.1:2525 --log=stderr
 
 test:
-	tests/prepare test
-	tests/run
+	scripts/prepare test
+	scripts/test
 
 senders:
-	tests/prepare test
-	PYTHONPATH=.:tests build/venv-distribution/bin/python tests/senders/matrix.py
+	scripts/prepare test
+	PYTHONPATH=.:tests:tests/system/senders build/venv-distribution/bin/python tests/system/senders/matrix.py
 
 cost:
-	tests/prepare test
-	$(PYTHON) tests/cost.py
+	scripts/prepare test
+	PYTHONPATH=.:tests $(PYTHON) tests/system/bench/cost.py
 
 # What it takes to report on a million records in a journal.
 report-cost:
-	tests/prepare test
-	PYTHONPATH=. $(PYTHON) tests/report_cost.py
+	scripts/prepare test
+	PYTHONPATH=.:tests $(PYTHON) tests/system/bench/report_cost.py
 
 hardening:
-	tests/prepare test
-	$(PYTHON) tests/hardening.py
+	scripts/prepare test
+	PYTHONPATH=.:tests $(PYTHON) tests/system/bench/hardening.py
 
 bench:
-	tests/prepare test
-	PYTHONPATH=.:tests:tests/senders build/venv-distribution/bin/python tests/bench/servers.py \
-		--picture tests/servers.svg
+	scripts/prepare test
+	PYTHONPATH=.:tests:tests/system/senders build/venv-distribution/bin/python tests/system/bench/servers.py \
+		--picture docs/servers.svg
 
 # What the benchmark has in C: the floor and the callers.
-build/bench/%: tests/bench/%.c
+build/bench/%: tests/system/bench/%.c
 	@mkdir -p build/bench
 	$(CC) -O2 -std=gnu11 -Wall -Wextra -o $@ $<
 
 # Wheel and source archive, into build/dist.
 DIST ?= build/dist
 dist:
-	tests/prepare dist
+	scripts/prepare dist
 	rm -f '$(DIST)'/null521-*
 	build/dist-tools/bin/python -m build --no-isolation --outdir '$(DIST)'
 	build/dist-tools/bin/python -m twine check --strict '$(DIST)'/null521-*
@@ -81,9 +84,9 @@ dist:
 # A package for Debian, into build/deb.
 DEB ?= build/deb
 deb:
-	tests/prepare deb
+	scripts/prepare deb
 	rm -rf '$(DEB)/null521' && mkdir -p '$(DEB)/null521'
-	cp -r Makefile null521 units inetd.conf.example README.md LICENSE CHANGELOG.md debian '$(DEB)/null521'
+	cp -r Makefile null521 units docs scripts inetd.conf.example README.md LICENSE CHANGELOG.md debian '$(DEB)/null521'
 	cd '$(DEB)/null521' && dpkg-buildpackage -us -uc -b
 	rm -rf '$(DEB)/null521'
 
@@ -94,13 +97,15 @@ endif
 
 install:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "null521 needs Python 3.11 or later")'
-	@if [ -z '$(DESTDIR)' ]; then tests/prepare install && $(MAKE) --no-print-directory certificate; fi
+	@if [ -z '$(DESTDIR)' ]; then scripts/prepare install && $(MAKE) --no-print-directory certificate; fi
 	install -d '$(DESTDIR)$(BINDIR)' '$(DESTDIR)$(LIBDIR)' '$(DESTDIR)$(UNITDIR)' \
 		'$(DESTDIR)$(CATALOGDIR)' '$(DESTDIR)$(TMPFILESDIR)' '$(DESTDIR)$(DOCDIR)' \
 		'$(DESTDIR)$(MANDIR)/man1' '$(DESTDIR)$(MANDIR)/man8'
 	# What may be started at any moment is renamed into place: modules of two versions do not go together.
 	cd '$(DESTDIR)$(LIBDIR)' && rm -rf new old && install -d new
 	install -m 644 null521/*.py '$(DESTDIR)$(LIBDIR)/new'
+	for room in $(ROOMS); do install -d "$(DESTDIR)$(LIBDIR)/new/$$room" && \
+		install -m 644 null521/$$room/*.py "$(DESTDIR)$(LIBDIR)/new/$$room" || exit; done
 	# -s and -p: the place that it will have in the bytecode, not that of the staging directory.
 	umask 022 && $(INTERPRETER) -m compileall -q -f -s '$(DESTDIR)$(LIBDIR)/new' -p '$(LIBDIR)/null521' \
 		'$(DESTDIR)$(LIBDIR)/new'
@@ -116,7 +121,7 @@ install:
 	install -m 644 units/null521.catalog '$(DESTDIR)$(CATALOGDIR)/null521.catalog'
 	install -m 644 units/null521.tmpfiles '$(DESTDIR)$(TMPFILESDIR)/null521.conf'
 	for page in $(PAGES); do \
-		$(PLACES) "units/man/$${page#*/}" >'$(DESTDIR)$(MANDIR)'/"$$page" || exit; done
+		$(PLACES) "docs/man/$${page#*/}" >'$(DESTDIR)$(MANDIR)'/"$$page" || exit; done
 	$(PLACES) inetd.conf.example >'$(DESTDIR)$(DOCDIR)/inetd.conf.example'
 	$(PLACES) units/null521.xinetd >'$(DESTDIR)$(DOCDIR)/null521.xinetd'
 	install -m 644 README.md LICENSE CHANGELOG.md '$(DESTDIR)$(DOCDIR)'

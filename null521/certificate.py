@@ -1,11 +1,16 @@
-"""Whether STARTTLS may be offered: is there a certificate, a key, and time left to use them?
+"""The certificate for STARTTLS: whether it looks usable, and the TLS context made of it.
 
-Asked for each connection, so it must not import the ssl module, and cannot see all that may be
-wrong: a key that belongs to another certificate shows only when a client asks for TLS (tls.py).
+It knows PEM files, and enough of DER to find a certificate's dates. check() runs for every
+connection, so it must not import the ssl module, and it cannot see everything: a key that belongs
+to another certificate shows only in context().
 """
 
 import time
 from binascii import a2b_base64
+
+MYPY = False  # see connection.py
+if MYPY:
+    import ssl
 
 # Validity ::= SEQUENCE { notBefore Time, notAfter Time }, where each Time is a UTCTime of 13
 # characters or a GeneralizedTime of 15: RFC 5280, 4.1.2.5. How such a sequence begins in DER, and
@@ -19,23 +24,45 @@ VALIDITY = (
 MAX_FILE = 2**20  # octets read: chains are a few thousand
 
 
-def fault(cert: str, key: str) -> str:
-    """Why the PEM files at these paths cannot serve for TLS, in one line; "" if they seem to."""
+class Unusable(Exception):
+    """STARTTLS cannot be offered; says so, and why, in one line."""
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(f"STARTTLS is not available: {reason}")
+
+
+def check(cert: str, key: str) -> None:
+    """Take a look at the PEM files at these paths; Unusable if they cannot work."""
     if not (cert and key):
-        return "tls-cert and tls-key go together, but only one of them is set"
+        raise Unusable("tls-cert and tls-key go together, but only one of them is set")
     try:
         certificate = block(cert, b" CERTIFICATE-----")
         block(key, b" PRIVATE KEY-----")
     except OSError as error:
-        return f"{error.filename}: {error.strerror}"
+        raise Unusable(f"{error.filename}: {error.strerror}") from error
     except ValueError as error:
-        return str(error)
+        raise Unusable(str(error)) from error
     _, end = validity(certificate)
     if not end:
-        return f"{cert} has no certificate that can be read"
+        raise Unusable(f"{cert} has no certificate that can be read")
     if end < time.strftime("%Y%m%d%H%M%SZ", time.gmtime()):
-        return f"{cert} has a certificate that expired at {end}"
-    return ""
+        raise Unusable(f"{cert} has a certificate that expired at {end}")
+
+
+def context(cert: str, key: str) -> "ssl.SSLContext":
+    """What sessions under TLS have in common; Unusable if the PEM files cannot work.
+
+    This imports the ssl module: 15 ms, 4 MB.
+    """
+    check(cert, key)
+    try:
+        from null521 import tls
+    except ImportError as error:  # a Python that was built without OpenSSL
+        raise Unusable(str(error)) from error
+    try:
+        return tls.context(cert, key)
+    except OSError as error:  # ssl.SSLError is one
+        raise Unusable(f"{cert} and {key} do not work: {tls.reason(error)}") from error
 
 
 def validity(certificate: bytes) -> tuple[str, str]:

@@ -1,16 +1,22 @@
-"""The command line: which subcommand is meant, and nothing else.
+"""The command line: which program is meant, and nothing else.
 
-Bare null521 handles one connection. That path imports no more than it needs, for it is walked
-once for every connection; what stands behind another word may import what it likes.
+Bare null521 answers one connection. That path is walked once for every client, so it imports no
+more than it needs. A subcommand is a room of its own: null521/NAME/cli.py has run(arguments),
+which returns the exit status, and help(), which returns what --help prints.
 """
 
 import os
 import stat
 import sys
 
-from null521 import handler, settings
+from null521 import connection, settings
 
-SUBCOMMANDS = ("serve", "report", "check")
+# name: what it does, for --help.
+SUBCOMMANDS = {
+    "serve": "answer many connections in one process",
+    "report": "tell from the records who sends mail to this host",
+    "check": "test whether a host refuses mail as it should",
+}
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -19,21 +25,21 @@ def main(arguments: list[str] | None = None) -> int:
         arguments = sys.argv[1:]
     for flag in ("-h", "--help", "--version"):
         if flag in arguments and not _stdout_is_a_socket():
-            from null521 import usage
+            from null521.console import usage
 
             return usage.show(flag, arguments[0])
     if arguments and arguments[0] in SUBCOMMANDS:
-        from null521 import subcommands
+        from importlib import import_module
 
-        return subcommands.run(arguments[0], arguments[1:])
+        return int(import_module(f"null521.{arguments[0]}.cli").run(arguments[1:]))
     try:
-        return handler.run(settings.read(arguments, os.environ))
+        return connection.run(settings.read(arguments, os.environ))
     except KeyboardInterrupt:  # on a terminal
         return 130
 
 
 def _stdout_is_a_socket() -> bool:
-    """Whether a superserver has connected us to a client, who must be told nothing but SMTP."""
+    """Whether a superserver has connected us to a client, which must see nothing but SMTP."""
     try:
         return stat.S_ISSOCK(os.fstat(1).st_mode)
     except OSError:

@@ -4,7 +4,7 @@ It knows the names of the fields and what a hostile client may not put into them
 where records go, nor how the octets were got.
 """
 
-from null521.session import MAX_HELO, MAX_PATH, Session
+from null521.session import MAX_HELO, MAX_MAILBOX, Session
 
 # Ours alone, and explained in the catalog that journalctl -x shows (units/null521.catalog).
 REFUSED = "adc0197229224739b70f918f356cfe68"
@@ -101,7 +101,7 @@ def clean(octets: bytes, limit: int) -> str:
 
 def mailbox(octets: bytes, addresses: str) -> str:
     """A mail address as far as it may be kept; the null reverse-path stays the empty string."""
-    text = clean(octets, MAX_PATH)
+    text = clean(octets, MAX_MAILBOX)
     if not text or addresses == "full":
         return text
     _, at, domain = text.rpartition("@")

@@ -44,7 +44,7 @@ VERBS = {event.encode(): event for event in DIALOGUE if event.isupper()}
 # What is kept of what the client says about itself, for the record (RFC 5321, 4.5.3.1.1 to .3:
 # a local part of 64 octets, a domain of 255; .8 asks for 100 recipients, ten tell enough).
 MAX_HELO = 255
-MAX_PATH = 64 + 1 + 255
+MAX_MAILBOX = 64 + 1 + 255
 MAX_RECIPIENTS = 10
 
 
@@ -53,8 +53,8 @@ class Session:
 
     text: what follows the 521, one line. starttls: whether to offer it. max_line: octets in a line,
     its end included. max_octets: octets in all. max_commands: commands answered in the common way;
-    a client over any of the three gets one last 521. sent: replies already put into octets, which
-    a driver of many sessions of the same words has them share. Never raises, whatever the octets.
+    a client over any of the three gets one last 521. encoded: replies in octets,
+    shared by sessions of the same settings. Never raises, whatever the octets.
     """
 
     def __init__(
@@ -66,12 +66,12 @@ class Session:
         max_line: int = 2048,
         max_octets: int = 65536,
         starttls: bool = False,
-        sent: dict[object, bytes] | None = None,
+        encoded: dict[object, bytes] | None = None,
     ) -> None:
         self._hostname = hostname
         self._text = text
         self._starttls = starttls
-        self._sent = {} if sent is None else sent
+        self._encoded = {} if encoded is None else encoded
         self._column = STAGES.index(refuse_at)
         self._max_commands = max_commands
         self._max_line = max_line
@@ -89,7 +89,7 @@ class Session:
         self._enhanced = False
         self.helo = b""
         self.sender: bytes | None = None  # b"" is the null reverse-path, None that none came
-        self.recipients: list[bytes] = []  # the first MAX_RECIPIENTS, each cut to MAX_PATH
+        self.recipients: list[bytes] = []  # the first MAX_RECIPIENTS, each cut to MAX_MAILBOX
         self.recipient_count = 0
 
     def greeting(self) -> bytes:
@@ -100,7 +100,7 @@ class Session:
         """The octets to send when a driver's bound ends the session: one last 521."""
         return self._reply("all else")
 
-    def receive(self, data: bytes) -> bytes:
+    def receive(self, octets: bytes) -> bytes:
         """Take octets as they came, cut anywhere; return the replies to send, one a command.
 
         Once `ending` is set, that was the last of them, and more octets are not answered. Once
@@ -109,8 +109,8 @@ class Session:
         if self.ending:
             return b""
         room = max(0, self._max_octets - self.octets)
-        self.octets += len(data)
-        *lines, self._rest = (self._rest + data[:room]).split(b"\n")
+        self.octets += len(octets)
+        *lines, self._rest = (self._rest + octets[:room]).split(b"\n")
         replies = b""
         for number, line in enumerate(lines, 1):
             replies += self._command(line)
@@ -173,12 +173,12 @@ class Session:
 
     def _reply(self, event: str) -> bytes:
         key = (event, self._enhanced, self._starttls)
-        octets = self._sent.get(key)
-        if octets is None:
-            octets = self._sent[key] = self._as_octets(DIALOGUE[event][self._column])
+        reply = self._encoded.get(key)
+        if reply is None:
+            reply = self._encoded[key] = self._as_octets(DIALOGUE[event][self._column])
         if event == "EHLO":
             self._enhanced = DIALOGUE[event][self._column] is OFFER
-        return octets
+        return reply
 
     def _as_octets(self, reply: tuple[int, str, str]) -> bytes:
         code, status, text = reply
@@ -202,5 +202,5 @@ def _path(argument: bytes) -> bytes | None:
     before, colon, after = argument.strip().partition(b":")
     text = after.strip() if colon else before.partition(b" ")[2].strip() or before
     if b"<" in text:
-        return text.partition(b"<")[2].partition(b">")[0][:MAX_PATH]
-    return text.partition(b" ")[0][:MAX_PATH] or None
+        return text.partition(b"<")[2].partition(b">")[0][:MAX_MAILBOX]
+    return text.partition(b" ")[0][:MAX_MAILBOX] or None

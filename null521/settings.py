@@ -7,7 +7,7 @@ not know what they are used for, write anything, or end the process: a client ma
 import os
 from _collections_abc import Mapping  # as collections.abc has it; loaded already by os
 
-from null521.session import STAGES
+from null521.session import STAGES, Session
 
 # name: (choices, or the kind of value in EXPECTED; what it is for), in the order of --help.
 # The default of each is in Settings.
@@ -89,6 +89,11 @@ class Settings:
                 self._set(name, flag, value if equals else next(words, ""))
         if not self.text:
             self.text = f"{self.hostname} is configured NOT to accept any mail."
+
+    def session(self, starttls: bool, encoded: dict[object, bytes] | None = None) -> Session:
+        """A session by these settings. encoded: see Session."""
+        limits = self.max_commands, self.max_line, self.max_octets
+        return Session(self.hostname, self.text, self.refuse_at, *limits, starttls, encoded)
 
     def _set(self, name: str, source: str, given: str) -> None:
         kind = self.table[name][0]

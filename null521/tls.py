@@ -11,18 +11,18 @@ import ssl
 from null521.session import Session
 
 
-def context_of(cert: str, key: str) -> ssl.SSLContext:
+def context(cert: str, key: str) -> ssl.SSLContext:
     """What sessions under TLS have in common, from the paths of PEM files.
 
-    OSError (ssl.SSLError is one) if these cannot serve.
+    OSError (ssl.SSLError is one) if these cannot be used.
     """
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.minimum_version = ssl.TLSVersion.TLSv1_2  # RFC 8996
-    context.options |= ssl.OP_NO_RENEGOTIATION
-    context.num_tickets = 0  # nobody comes back to resume such a session
+    made = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    made.minimum_version = ssl.TLSVersion.TLSv1_2  # RFC 8996
+    made.options |= ssl.OP_NO_RENEGOTIATION
+    made.num_tickets = 0  # nobody comes back to resume such a session
     # Without a password from us, OpenSSL would ask for one on the terminal.
-    context.load_cert_chain(cert, key, password="")
-    return context
+    made.load_cert_chain(cert, key, password="")
+    return made
 
 
 class Secured:

@@ -9,9 +9,9 @@ from collections.abc import Generator, Iterator
 from pathlib import Path
 
 import pytest
-from client import SERVE, SERVE_WITHOUT_UVLOOP, Driver, Servers, answered
+from helpers.namespaces import PYTHON, TREE, Journald, site
+from helpers.program import SERVE, SERVE_WITHOUT_UVLOOP, Driver, Servers, answered
 from hypothesis import settings
-from namespaces import PYTHON, TREE, Journald, site
 
 # Users do not have it set, and with it, what cannot be written shows at another time.
 os.environ.pop("PYTHONUNBUFFERED", None)

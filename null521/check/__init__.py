@@ -1,0 +1,1 @@
+"""`null521 check`: probes a host as a sender would."""

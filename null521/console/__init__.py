@@ -1,0 +1,1 @@
+"""What the programs print for people: help and tables."""

@@ -1,0 +1,1 @@
+"""`null521 report`: tells from the records who sends mail here."""

@@ -1,0 +1,1 @@
+"""`null521 serve`: answers many connections in one process."""

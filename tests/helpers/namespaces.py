@@ -1,0 +1,302 @@
+"""Real parts in namespaces of their own: a journald by itself, and a systemd with all it needs.
+
+Both need root and are gone without a trace when their `with` block ends. Programs are started
+beside them with run() and popen().
+"""
+
+import contextlib
+import importlib.util
+import json
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+PATIENCE = 20.0  # seconds for anything to come up or to arrive
+TREE = Path(__file__).parents[2]
+CGROUPS = Path("/sys/fs/cgroup")
+PYTHON = Path(sys._base_executable)  # type: ignore[attr-defined]
+
+
+def site() -> Path:
+    """The directory in which the Python that runs the tests finds systemd-python."""
+    spec = importlib.util.find_spec("systemd")
+    assert spec
+    assert spec.origin
+    return Path(spec.origin).parent.parent
+
+
+# For a new /dev in $dev: the host's devices that do no harm, and no /dev/log.
+DEVICES = r"""
+mount -t tmpfs -o mode=755 tmpfs "$dev"
+for node in null zero full random urandom tty; do
+    touch "$dev/$node"
+    mount --bind "/dev/$node" "$dev/$node"
+done
+mkdir "$dev/shm" "$dev/pts"
+mount -t tmpfs -o mode=1777 tmpfs "$dev/shm"
+mount -t devpts -o newinstance,ptmxmode=666 devpts "$dev/pts"
+ln -s pts/ptmx "$dev/ptmx"
+ln -s /proc/self/fd "$dev/fd"
+for fd in 0:stdin 1:stdout 2:stderr; do ln -s "fd/${fd%:*}" "$dev/${fd#*:}"; done
+"""
+
+
+class Namespaces:
+    """Something that runs, in namespaces, from entering the `with` block to leaving it."""
+
+    namespaces: tuple[str, ...] = ("--mount", "--net", "--pid")
+    inside = ""  # what runs there: bash, to end in exec; its working directory is the folder
+
+    def __init__(self, folder: Path) -> None:
+        """folder: is made, for what has to be mounted somewhere, and may be thrown away after."""
+        self._folder = folder
+
+    def answers(self) -> bool:
+        """Whether it is up."""
+        raise NotImplementedError
+
+    def __enter__(self) -> Self:
+        self._folder.mkdir(parents=True)
+        unshare = ["unshare", *self.namespaces, "--fork", "--kill-child"]
+        self._outer = subprocess.Popen(
+            [*self.before(), *unshare, "bash", "-euc", self.inside],
+            cwd=self._folder,
+            env={**os.environ, "tree": str(TREE), "python": sys.base_prefix},
+            stdin=subprocess.DEVNULL,
+            stderr=subprocess.PIPE,
+        )
+        deadline = time.monotonic() + PATIENCE
+        while not self.answers():
+            if self._outer.poll() is not None or time.monotonic() > deadline:
+                self._outer.kill()
+                complaint = self._outer.communicate()[1].decode()
+                self.after()
+                raise RuntimeError(f"{type(self).__name__} does not come up: {complaint}")
+            time.sleep(0.02)
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self._outer.kill()  # --kill-child takes the first process with it, and that all others
+        self._outer.communicate()
+        self.after()
+
+    def before(self) -> list[str]:
+        """What to start it through."""
+        return []
+
+    def after(self) -> None:
+        """Clear away what would outlast the processes."""
+
+    @property
+    def pid(self) -> int:
+        """The first process, by its id outside; ValueError or OSError while there is none."""
+        children = Path(f"/proc/{self._outer.pid}/task/{self._outer.pid}/children").read_text()
+        return int(children)
+
+    def command(self, words: list[str]) -> list[str]:
+        """The command that runs the words in the namespaces, from their root directory."""
+        return ["nsenter", f"--target={self.pid}", *self.namespaces, *words]
+
+    def run(self, words: list[str], **options: Any) -> "subprocess.CompletedProcess[bytes]":
+        """subprocess.run() in the namespaces, with check=True unless it says otherwise."""
+        return subprocess.run(self.command(words), **{"check": True, **options})
+
+    def popen(self, words: list[str], **options: Any) -> "subprocess.Popen[bytes]":
+        """subprocess.Popen() in the namespaces."""
+        return subprocess.Popen(self.command(words), **options)
+
+    def output(self, *words: str) -> str:
+        """What the words print on standard output."""
+        return self.run(list(words), stdout=subprocess.PIPE).stdout.decode()
+
+    def entries(self, *matches: str) -> list[dict[str, Any]]:
+        """What the journal holds, oldest first, after all that was sent has been written down."""
+        self.output("journalctl", "--sync")
+        lines = self.output("journalctl", "--output=json", "--all", "--quiet", *matches)
+        return [json.loads(line) for line in lines.splitlines()]
+
+    def wait_for(self, count: int, *matches: str) -> list[dict[str, Any]]:
+        """The entries, once there are that many; AssertionError if there are not in time."""
+        deadline = time.monotonic() + PATIENCE
+        while len(found := self.entries(*matches)) < count and time.monotonic() < deadline:
+            time.sleep(0.05)
+        assert len(found) == count, found
+        return found
+
+
+class Journald(Namespaces):
+    """journald, on the host's files but with a /run, /dev and /etc/machine-id of its own."""
+
+    inside = rf"""
+        ip link set lo up
+        mount -t proc proc /proc
+        mount -t tmpfs -o mode=755 tmpfs /run
+        mkdir -p /run/log/journal /run/systemd/journal
+        echo 00000000000000000000000000000521 >/run/machine-id
+        [ -e /etc/machine-id ] && mount --bind /run/machine-id /etc/machine-id
+        mkdir dev
+        dev=dev
+        {DEVICES}
+        mount --move dev /dev
+        ln -s /run/systemd/journal/dev-log /dev/log
+        exec /lib/systemd/systemd-journald
+    """
+
+    def answers(self) -> bool:
+        with contextlib.suppress(OSError, ValueError):
+            test = self.command(["test", "-S", "/run/systemd/journal/socket"])
+            return subprocess.run(test, check=False, stderr=subprocess.DEVNULL).returncode == 0
+        return False
+
+
+class BootedJournald(Journald):
+    """With room for as many datagrams as systemd makes at boot, so that it keeps up with many."""
+
+    inside = "echo 512 >/proc/sys/net/unix/max_dgram_qlen\n" + Journald.inside
+
+
+class Counted(Namespaces):
+    """In a cgroup of its own, which adds up what all processes take, also those that are gone."""
+
+    def __init__(self, folder: Path) -> None:
+        super().__init__(folder)
+        self._cgroup = f"null521-{os.getpid()}-{id(self):x}"
+
+    def before(self) -> list[str]:
+        """Through a shell in a cgroup of its own in each hierarchy, or in the one of version 2."""
+        groups = [hierarchy / self._cgroup for hierarchy in self._hierarchies()]
+        for group in groups:
+            group.mkdir()
+            for name in ("cpuset.cpus", "cpuset.mems"):  # of version 1, which does not inherit them
+                if (group / name).exists() and (group / "tasks").exists():
+                    (group / name).write_text((group.parent / name).read_text())
+                    (group / "cgroup.clone_children").write_text("1")
+        return self.joining()
+
+    def joining(self) -> list[str]:
+        """What to start something through that is to be counted as well."""
+        groups = [hierarchy / self._cgroup for hierarchy in self._hierarchies()]
+        join = 'while [ "$1" != -- ]; do echo $$ >"$1/cgroup.procs"; shift; done; shift; exec "$@"'
+        return ["bash", "-euc", join, "bash", *map(str, groups), "--"]
+
+    def after(self) -> None:
+        deadline = time.monotonic() + PATIENCE
+        for hierarchy in self._hierarchies():
+            # rmdir(2) is refused until the last process is really gone.
+            while (group := hierarchy / self._cgroup).exists() and time.monotonic() < deadline:
+                for folder, _, _ in os.walk(group, topdown=False):
+                    with contextlib.suppress(OSError):
+                        os.rmdir(folder)
+
+    def cpu_seconds(self) -> float:
+        """CPU time that all of its processes have had so far."""
+        usage = CGROUPS / "cpuacct" / self._cgroup / "cpuacct.usage"
+        if usage.exists():
+            return int(usage.read_text()) / 1e9
+        words = (CGROUPS / self._cgroup / "cpu.stat").read_text().split()
+        return int(words[words.index("usage_usec") + 1]) / 1e6
+
+    def _hierarchies(self) -> list[Path]:
+        if (CGROUPS / "cgroup.controllers").exists():
+            for controller in (CGROUPS / "cgroup.controllers").read_text().split():
+                # Refused where this is not the root cgroup: then limits are not kept.
+                with contextlib.suppress(OSError):
+                    (CGROUPS / "cgroup.subtree_control").write_text(f"+{controller}")
+            return [CGROUPS]
+        return [path for path in CGROUPS.iterdir() if path.is_dir() and not path.is_symlink()]
+
+
+class Systemd(Counted):
+    """systemd as process 1, on a copy of the host's files that is thrown away.
+
+    None of the host's own services is started. In it, /srv/null521 is the tree, and /srv/python
+    the prefix of the Python that runs the tests. Cgroups, limits, and journald are real.
+    """
+
+    namespaces = ("--mount", "--net", "--pid", "--uts", "--ipc", "--cgroup")
+    inside = rf"""
+        mount --make-rprivate /
+        ip link set lo up
+        mount -t tmpfs tmpfs .
+        mkdir upper work root
+        mount -t overlay -o lowerdir=/,upperdir=upper,workdir=work overlay root
+        mkdir -p root/srv/null521 root/srv/python root/old
+        mount --bind -o ro "$tree" root/srv/null521
+        mount --bind -o ro "$python" root/srv/python
+        mount -t proc proc root/proc
+        mount --bind -o ro root/proc/sys root/proc/sys
+        mount -t sysfs -o ro sysfs root/sys
+        mount -t tmpfs -o mode=755,nosuid,nodev,noexec tmpfs root/run
+        mount -t tmpfs -o mode=1777 tmpfs root/tmp
+        dev=root/dev
+        {DEVICES}
+        if [ "$(stat -f -c %T /sys/fs/cgroup)" = cgroup2fs ]; then
+            mount -t cgroup2 cgroup2 root/sys/fs/cgroup
+        else
+            mount -t tmpfs -o mode=755 tmpfs root/sys/fs/cgroup
+            for hierarchy in /sys/fs/cgroup/*; do
+                name=${{hierarchy##*/}}
+                if [ -L "$hierarchy" ]; then cp -P "$hierarchy" root/sys/fs/cgroup; continue; fi
+                mkdir "root/sys/fs/cgroup/$name"
+                case $name in
+                    unified) kind=cgroup2 options=nsdelegate ;;
+                    systemd) kind=cgroup options=none,name=systemd ;;
+                    *) kind=cgroup options=$name ;;
+                esac
+                mount -t $kind -o $options cgroup "root/sys/fs/cgroup/$name"
+            done
+        fi
+
+        # Neither what the host has enabled, nor what would reach for its hardware and kernel.
+        rm -rf root/etc/systemd/system root/etc/machine-id
+        mkdir root/etc/systemd/system
+        for unit in systemd-modules-load.service systemd-sysctl.service systemd-udevd.service \
+            systemd-udevd-control.socket systemd-udevd-kernel.socket systemd-udev-trigger.service \
+            systemd-remount-fs.service systemd-journald-audit.socket sys-kernel-debug.mount \
+            sys-kernel-tracing.mount sys-fs-fuse-connections.mount dev-hugepages.mount \
+            dev-mqueue.mount
+        do
+            ln -s /dev/null "root/etc/systemd/system/$unit"
+        done
+        : >root/etc/fstab
+        echo 00000000000000000000000000000521 >root/etc/machine-id
+        echo canon.example >root/etc/hostname
+        hostname canon.example
+
+        cd root
+        pivot_root . old
+        umount -l /old
+        mount --make-rshared /  # as on a host, where systemd does it: credentials depend on it
+        exec env -i container=null521-tests PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin \
+            /lib/systemd/systemd --unit=basic.target --show-status=no --log-target=journal
+    """
+
+    # That Python's place inside, and the command of a client that speaks what it is given as input.
+    python = f"/srv/python/bin/{PYTHON.name}"
+    client = (python, "/srv/null521/tests/helpers/program.py")
+
+    def answers(self) -> bool:
+        with contextlib.suppress(OSError, ValueError):
+            words = self.command(["systemctl", "is-system-running"])
+            done = subprocess.run(words, check=False, capture_output=True)
+            return done.stdout.strip() in (b"running", b"degraded")
+        return False
+
+    def make(self, target: str) -> None:
+        """`make install` or the like inside, for the Python that runs the tests."""
+        words = ["make", "-s", "-C", "/srv/null521", target]
+        if sys.base_prefix != "/usr":
+            words += [f"PYTHON={self.python}", f"SITEDIR=/srv/null521/{site().relative_to(TREE)}"]
+            # Its libpython, if it has one, is found by its old place otherwise: ld.so(8).
+            conf = "echo /srv/python/lib >/etc/ld.so.conf.d/00-python.conf && ldconfig"
+            self.run(["sh", "-c", conf])
+        self.run(words)

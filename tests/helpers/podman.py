@@ -1,0 +1,103 @@
+"""podman under a systemd of its own, without a registry, with networks that lead nowhere else.
+
+Root is needed, and what scripts/prepare containers makes. Images, containers and networks are gone
+without a trace when the `with` block ends. This must not know what is in the containers.
+"""
+
+import contextlib
+import json
+import subprocess
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from helpers.namespaces import PATIENCE, Systemd
+
+# The images of scripts/prepare are only read; what is made here is in memory. podman sets the
+# sysctls of its networks, which belong to the network namespace, but /proc/sys is read-only as a
+# whole.
+STORAGE = """\
+[storage]
+driver = "overlay"
+runroot = "/run/containers/storage"
+graphroot = "/var/lib/containers/storage"
+[storage.options]
+additionalimagestores = ["/srv/null521/build/containers/images"]
+"""
+GENERATOR = "/etc/systemd/system-generators/podman-system-generator"
+INSIDE = f"""
+mkdir -p /var/lib/containers /etc/containers/systemd /etc/systemd/system-generators /run/proc
+mount -t tmpfs tmpfs /var/lib/containers
+cat >/etc/containers/storage.conf
+mount -t proc proc /run/proc
+mount --bind /run/proc/sys/net /proc/sys/net
+ln -s /srv/null521/build/containers/quadlet/usr/libexec/podman/quadlet {GENERATOR}
+"""
+
+
+class Podman(Systemd):
+    """A host with podman, which has no image but the one that our Containerfile starts from."""
+
+    @classmethod
+    @contextlib.contextmanager
+    def up(cls, folder: Path) -> Iterator["Podman"]:
+        """The host, from its start to its end."""
+        with cls(folder) as host:
+            host.run(["bash", "-euc", INSIDE], input=STORAGE.encode())
+            yield host
+
+    def build(self, name: str, *words: str, containerfile: str = "") -> None:
+        """An image by that name, without network."""
+        offline = ["--quiet", "--network=none", "--pull=never", "--format=docker"]
+        words = words or ("-",)
+        command = ["podman", "build", *offline, f"--tag={name}", *words]
+        self.run(command, input=containerfile.encode(), stdout=subprocess.DEVNULL)
+
+    @contextlib.contextmanager
+    def container(
+        self, name: str, *words: str, before: tuple[str, ...] = ()
+    ) -> Iterator["subprocess.Popen[bytes]"]:
+        """`podman run` in the foreground, as the command `before` runs it, until the block ends."""
+        command = [*before, "podman", "run", "--rm", f"--name={name}", *words]
+        with self.popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+            try:
+                yield process
+            finally:
+                stop = ["podman", "rm", "--force", "--ignore", "--time=0", name]
+                self.run(stop, stdout=subprocess.DEVNULL)
+                process.kill()
+
+    def stop(self, name: str) -> None:
+        """SIGTERM, and after one second SIGKILL, with which the exit status is not 0."""
+        self.run(["podman", "stop", "--time=1", name], stdout=subprocess.DEVNULL)
+
+    def inspect(self, name: str) -> dict[str, Any]:
+        """What podman says of a container; {} if there is none by that name."""
+        words = self.command(["podman", "container", "inspect", name])
+        done = subprocess.run(words, check=False, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
+        found: list[dict[str, Any]] = json.loads(done.stdout or "[]")
+        return found[0] if found else {}
+
+    def within(self, name: str) -> list[str]:
+        """What to put before a command to run it in the network of a container."""
+        return ["nsenter", "--net", f"--target={self.inspect(name)['State']['Pid']}"]
+
+    def dial(
+        self, port: int, said: bytes, host: str = "127.0.0.1", within: str = ""
+    ) -> tuple[int, str]:
+        """A client's own port, and what it was answered; from the network of a container, if named.
+
+        What is not up yet is waited for.
+        """
+        deadline = time.monotonic() + PATIENCE
+        while True:
+            with contextlib.suppress(KeyError):
+                before = self.within(within) if within else []
+                words = [*before, *self.client, host, str(port)]
+                done = self.run(words, input=said, capture_output=True, check=False)
+                if done.returncode == 0:
+                    own_port, received = json.loads(done.stdout)
+                    return own_port, received
+            assert time.monotonic() < deadline, f"nothing answers on {host}:{port}"
+            time.sleep(0.05)

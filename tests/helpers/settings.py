@@ -1,0 +1,11 @@
+"""What a setting is called in the environment, and what it has become."""
+
+from null521.settings import Settings
+
+
+def variable(name: str) -> str:
+    return "NULL521_" + name.upper().replace("-", "_")
+
+
+def value(settings: Settings, name: str) -> object:
+    return getattr(settings, name.replace("-", "_"))

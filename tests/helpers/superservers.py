@@ -1,0 +1,36 @@
+"""A superserver in the network of a journald, and its clients."""
+
+import contextlib
+import json
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+
+from helpers.namespaces import PATIENCE, TREE, Journald
+
+SAID = "EHLO mx.b.c\r\nMAIL FROM:<a@b.c>\r\nRCPT TO:<x@y>\r\nDATA\r\nQUIT\r\n"
+
+
+@contextlib.contextmanager
+def serving(journald: Journald, words: list[str]) -> Iterator[None]:
+    """The superserver, from when its port is open."""
+    process = journald.popen(words, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    try:
+        deadline = time.monotonic() + PATIENCE
+        listening = ["ss", "-Hltn", "sport = 25"]
+        while not journald.run(listening, stdout=subprocess.PIPE).stdout:
+            assert process.poll() is None, f"{words} ended"
+            assert time.monotonic() < deadline, f"{words} does not listen"
+            time.sleep(0.02)
+        yield
+    finally:
+        process.kill()
+        process.wait()
+
+
+def dial(journald: Journald, host: str, said: str = SAID, count: int = 1) -> list[tuple[int, str]]:
+    """Clients' own ports and what they received, from the namespace."""
+    words = [sys.executable, str(TREE / "tests/helpers/program.py"), host, "25", str(count)]
+    done = journald.run(words, input=said.encode(), stdout=subprocess.PIPE, timeout=120)
+    return [tuple(json.loads(line)) for line in done.stdout.splitlines()]

@@ -1,0 +1,46 @@
+"""The path of one connection: what it may import, and that it stays small."""
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+TREE = Path(__file__).parents[2]
+
+# What the path of one connection consists of; everything else in the package stands beside it.
+OURS = {"cli", "settings", "session", "connection", "peer", "record", "log"}
+# Built in, frozen, or loaded by the interpreter itself, so that they cost next to nothing.
+CHEAP = {"os", "sys", "stat", "time", "select", "_socket", "_collections_abc", "_signal"}
+
+
+def imported(launcher: Path, *flags: str) -> set[str]:
+    """All modules that one run imports after the launcher's own first lines."""
+    done = subprocess.run(
+        [sys.executable, "-I", "-S", "-X", "importtime", str(launcher), *flags],
+        input=b"EHLO x\r\nMAIL FROM:<a@b>\r\nQUIT\r\n",
+        capture_output=True,
+        check=True,
+    )
+    names = re.findall(r"^import time: .*\| +(\S+)$", done.stderr.decode(), re.M)
+    return set(names[names.index("os") + 1 :])
+
+
+@pytest.mark.parametrize("log", ["none", "stderr", "syslog"])
+@pytest.mark.parametrize("stage", ["greeting", "rcpt"])
+def test_what_one_connection_imports(launcher: Path, stage: str, log: str) -> None:
+    modules = imported(launcher, f"--refuse-at={stage}", f"--log={log}")
+    assert modules - CHEAP == {"null521"} | {f"null521.{name}" for name in OURS}
+
+
+def test_json_alone_pays_for_json(launcher: Path) -> None:
+    assert "json" in imported(launcher, "--log=json")
+
+
+def test_the_path_of_one_connection_is_small() -> None:
+    """Lines of code, without blank ones, comments and docstrings."""
+    text = "".join((TREE / "null521" / f"{name}.py").read_text() for name in OURS)
+    text = re.sub(r'"""(?:.|\n)*?"""', "", text)
+    lines = [line for line in text.splitlines() if line.strip() and line.strip()[0] != "#"]
+    assert len(lines) < 650

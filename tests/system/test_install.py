@@ -1,0 +1,154 @@
+"""The ways in that the README names: make install, make uninstall, pip install, make run."""
+
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+TREE = Path(__file__).parents[2]
+DISTRIBUTION = "/usr/bin/python3"
+
+
+def make(*words: str) -> None:
+    environ = {k: v for k, v in os.environ.items() if k != "PYTHONDONTWRITEBYTECODE"}
+    subprocess.run(["make", "-s", *words], cwd=TREE, check=True, env=environ)
+
+
+def files(folder: Path) -> list[str]:
+    return sorted(str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file())
+
+
+def test_install_for_a_package_and_uninstall(tmp_path: Path) -> None:
+    make("install", f"DESTDIR={tmp_path}", "PREFIX=/usr", f"PYTHON={DISTRIBUTION}")
+    laid_down = files(tmp_path)
+    for name in (
+        "usr/bin/null521",
+        "usr/lib/null521/null521/session.py",
+        "usr/lib/systemd/system/null521.socket",
+        "usr/lib/systemd/system/null521@.service",
+        "usr/lib/systemd/catalog/null521.catalog",
+        "usr/lib/tmpfiles.d/null521.conf",
+        "usr/share/man/man8/null521.8",
+        "usr/share/man/man1/null521-check.1",
+        "usr/share/doc/null521/inetd.conf.example",
+        "usr/share/doc/null521/null521.xinetd",
+    ):
+        assert name in laid_down
+    assert any(re.fullmatch(r"usr/lib/null521/.*/session\.cpython-3\d+\.pyc", f) for f in laid_down)
+    for name in laid_down:
+        octets = (tmp_path / name).read_bytes()
+        assert str(tmp_path).encode() not in octets, f"{name} names the staging directory"
+        if not name.startswith("usr/share/doc/null521/README"):
+            assert b"/usr/local" not in octets, f"{name} names another prefix"
+    launcher = (tmp_path / "usr/bin/null521").read_text()
+    assert launcher.startswith("#!/usr/bin/python3 -IS\n")
+    assert 'sys.path.insert(0, "/usr/lib/null521")' in launcher
+    assert os.access(tmp_path / "usr/bin/null521", os.X_OK)
+
+    make("uninstall", f"DESTDIR={tmp_path}", "PREFIX=/usr")
+    assert files(tmp_path) == []
+
+
+def test_install_for_an_interpreter_elsewhere(tmp_path: Path) -> None:
+    """What the launcher names is bound into the unit's root directory, and all may read it."""
+    venv = tmp_path / "venv"
+    subprocess.run([sys.executable, "-m", "venv", "--without-pip", str(venv)], check=True)
+    words = [f"PREFIX={tmp_path}/opt", f"PYTHON={venv}/bin/python3", f"SYSCONFDIR={tmp_path}/etc"]
+    environ = {k: v for k, v in os.environ.items() if k != "PYTHONDONTWRITEBYTECODE"}
+    install = f"umask 077 && make -s install {' '.join(words)}"
+    subprocess.run(["sh", "-c", install], cwd=TREE, check=True, env=environ)
+    launcher = tmp_path / "opt/bin/null521"
+    interpreter = Path(launcher.read_text().splitlines()[0].removeprefix("#!").split()[0])
+    assert interpreter.is_file()
+    assert not interpreter.is_symlink()
+    unit = (tmp_path / "opt/lib/systemd/system/null521@.service").read_text()
+    bound = re.findall(r"^BindReadOnlyPaths=(.*)$", unit, re.M)[0].split()
+    for path in (launcher, interpreter):
+        assert any(path.is_relative_to(b) for b in bound), (path, bound)
+    for path in (tmp_path / "opt").rglob("*"):
+        assert path.stat().st_mode & 0o044 == 0o044, path
+    assert (tmp_path / "etc/null521/tls-key.pem").stat().st_mode & 0o777 == 0o600
+
+
+def test_install_over_another_version_leaves_nothing_of_it(tmp_path: Path) -> None:
+    """The modules are replaced as a whole, for any of them may be wanted at any moment."""
+    words = ["install", f"DESTDIR={tmp_path}", "PREFIX=/usr", f"PYTHON={DISTRIBUTION}"]
+    make(*words)
+    package = tmp_path / "usr/lib/null521/null521"
+    (package / "gone.py").touch()
+    before, laid_down = package.stat().st_ino, files(tmp_path)
+    make(*words)
+    assert package.stat().st_ino != before
+    assert [name for name in laid_down if name not in files(tmp_path)] == [
+        "usr/lib/null521/null521/gone.py"
+    ]
+    assert sorted(os.listdir(package.parent)) == ["certificate", "null521"]
+    (bytecode,) = package.glob("__pycache__/session.*.pyc")
+    assert b"/usr/lib/null521/null521/session.py" in bytecode.read_bytes()
+
+
+def test_the_launcher_needs_nothing_of_its_surroundings(launcher: Path, tmp_path: Path) -> None:
+    """Neither the working directory nor PYTHON* variables can put other code into it."""
+    (tmp_path / "os.py").write_text("raise SystemExit('taken over')")
+    (tmp_path / "null521.py").write_text("raise SystemExit('taken over')")
+    done = subprocess.run(
+        [str(launcher), "--hostname=h", "--log=none"],
+        input=b"QUIT\r\n",
+        stdout=subprocess.PIPE,
+        cwd=tmp_path,
+        env={"PYTHONPATH": str(tmp_path), "PYTHONHOME": str(tmp_path), "PYTHONVERBOSE": "1"},
+        check=True,
+    )
+    assert done.stdout == b"521 h is configured NOT to accept any mail.\r\n221 h\r\n"
+
+
+def test_pip_install(tmp_path: Path) -> None:
+    subprocess.run([sys.executable, "-m", "venv", str(tmp_path / "venv")], check=True)
+    pip = [str(tmp_path / "venv/bin/pip"), "install", "--quiet", str(TREE)]
+    subprocess.run(pip, check=True)
+    done = subprocess.run(
+        [str(tmp_path / "venv/bin/null521"), "--hostname=h", "--log=none"],
+        input=b"QUIT\r\n",
+        stdout=subprocess.PIPE,
+        check=True,
+    )
+    assert done.stdout == b"521 h is configured NOT to accept any mail.\r\n221 h\r\n"
+
+
+# What the README's first command shows to type, and both in a network of their own.
+SHOWN = r"printf 'EHLO x\r\nMAIL FROM:<a@b.c>\r\nQUIT\r\n' | nc -N 127.0.0.1 2525"
+MAKE_RUN = rf"""
+ip link set lo up
+make run &
+until ss -Hltn 'sport = 2525' | grep -q .; do sleep 0.1; done
+{SHOWN} >"$REPLIES"
+"""
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="needs root, for a network namespace")
+def test_make_run(tmp_path: Path) -> None:
+    done = subprocess.run(
+        [
+            "unshare",
+            "--net",
+            "--pid",
+            "--fork",
+            "--kill-child",
+            "--mount-proc",
+            "bash",
+            "-ec",
+            MAKE_RUN,
+        ],
+        cwd=TREE,
+        env={**os.environ, "REPLIES": str(tmp_path / "replies")},
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=True,
+    )
+    replies = (tmp_path / "replies").read_text().splitlines()
+    assert [reply[:4] for reply in replies] == ["521 ", "521 ", "521 ", "221 "]
+    assert f"    {SHOWN}\n" in done.stdout

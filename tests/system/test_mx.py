@@ -1,0 +1,290 @@
+"""What null521 check says of a host's DNS: a real dnsmasq, on a network of its own."""
+
+import contextlib
+import json
+import os
+import shlex
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from helpers.namespaces import PATIENCE, TREE, Namespaces
+
+pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="needs root, for namespaces")
+
+# RFC 5737 and RFC 3849. null521 answers on the first two, and nobody on the third.
+HERE, HERE6, ELSEWHERE = "192.0.2.1", "2001:db8::1", "192.0.2.9"
+NO_WAY, NO_WAY6 = "203.0.113.1", "2001:db8:1::1"
+# Name servers: the system's, another for split DNS, and one that never says a word.
+SYSTEM, SPLIT, SILENT = "192.0.2.53", "192.0.2.54", "192.0.2.55"
+MANY = [f"192.0.2.{number}" for number in range(100, 112)]
+
+NULL_MX = "15,000000"  # MX is type 15; preference 0 and the root's name: RFC 1035, 3.3.9
+CLEAR = b"\x1b[2J"  # what clears a terminal
+RECORDS = [
+    *(f"--host-record={name}.test,{HERE}" for name in ("null", "ten", "both", "elsewhere", "evil")),
+    *(f"--host-record={name}.test,{HERE}" for name in ("here", "by-address", "also-here", "mixed")),
+    *(f"--host-record={name}.test,{HERE}" for name in ("www.up", "a.b.up")),
+    *(f"--host-record={name},{HERE},{HERE6}" for name in ("none.test", "silent.test", "x.example")),
+    f"--host-record=one-way.test,{HERE},{NO_WAY6}",
+    f"--host-record=no-way.test,{NO_WAY}",
+    f"--host-record=half.test,{ELSEWHERE},{HERE6}",
+    f"--host-record=mx.test,{ELSEWHERE}",
+    *(f"--host-record=many.test,{address}" for address in MANY),
+    "--cname=alias.test,none.test",
+    "--cname=null-alias.test,null.test",
+    f"--dns-rr=null.test,{NULL_MX}",
+    "--dns-rr=ten.test,15,000a00",
+    f"--dns-rr=both.test,{NULL_MX}",
+    "--mx-host=both.test,mx.test,10",
+    "--mx-host=elsewhere.test,mx.test,10",
+    "--mx-host=here.test,here.test,10",
+    "--mx-host=by-address.test,also-here.test,10",
+    "--mx-host=mixed.test,mixed.test,10",
+    "--mx-host=mixed.test,mx.test,20",
+    "--mx-host=up.test,www.up.test,10",
+    "--mx-host=mail-only.test,mx.test,10",
+    f"--dns-rr=evil.test,15,000a04{CLEAR.hex()}00",
+    # Addresses are known here, and all else would be there, where nobody answers. What is neither
+    # below .test nor known is REFUSED.
+    f"--server=/silent.test/{SILENT}",
+    f"--server=/in-hosts.test/{SILENT}",
+]
+IN_HOSTS = f"{HERE} in-hosts.test"
+
+SERVE = [sys.executable, "-m", "null521", "serve", "--refuse-at=rcpt", "--log=none"]
+BOUND = "import socket, time; s = socket.socket(type=2); s.bind(('{}', 53)); time.sleep(1e6)"
+
+
+class Network(Namespaces):
+    """Name servers, null521 on two addresses, and files in /etc that say so."""
+
+    namespaces = ("--mount", "--net", "--pid")
+
+    def __init__(self, folder: Path) -> None:
+        super().__init__(folder)
+        dns = ["dnsmasq", "--keep-in-foreground", "--conf-file=/dev/null", "--user=root"]
+        dns += ["--no-hosts", "--no-resolv", "--local=/test/", "--bind-interfaces", "--pid-file="]
+        split = [f"--host-record=none.test,{HERE}", f"--dns-rr=none.test,{NULL_MX}"]
+        programs = [
+            [*dns, f"--listen-address={SYSTEM}", *RECORDS],
+            [*dns, f"--listen-address={SPLIT}", "--port=5353", *split],
+            [sys.executable, "-c", BOUND.format(SILENT)],
+            [*SERVE, f"--listen={HERE}:25", f"--listen=[{HERE6}]:25"],
+        ]
+        background = "\n".join(f"{shlex.join(words)} &" for words in programs)
+        self.inside = f"""
+            ip link set lo up
+            ip route add local 192.0.2.0/24 dev lo
+            ip address add {HERE6}/128 dev lo
+            mount -t proc proc /proc
+            echo 'nameserver {SYSTEM}' >resolv.conf
+            echo '{IN_HOSTS}' >hosts
+            echo 'nameserver {SILENT}' >silent.conf
+            mount --bind resolv.conf /etc/resolv.conf
+            mount --bind hosts /etc/hosts
+            export PYTHONPATH={shlex.quote(str(TREE))}
+            {background}
+            exec sleep infinity
+        """
+
+    def answers(self) -> bool:
+        with contextlib.suppress(OSError, ValueError, subprocess.CalledProcessError):
+            smtp = self.output("ss", "-Hltn", "sport = 25").count("\n")
+            dns = self.output("ss", "-Hlun", "sport = 53 or sport = 5353").count("\n")
+            return (smtp, dns) == (2, 3)
+        return False
+
+    def check(self, *words: str, before: tuple[str, ...] = ()) -> tuple[int, str]:
+        """Exit status and output of null521 check in the network."""
+        command = [*before, sys.executable, "-m", "null521", "check", "--timeout=2", *words]
+        environ = {**os.environ, "PYTHONPATH": str(TREE)}
+        done = self.run(command, check=False, capture_output=True, env=environ, timeout=PATIENCE)
+        assert done.stderr == b""
+        return done.returncode, done.stdout.decode()
+
+    def with_a_silent_server(self, *words: str) -> tuple[int, str]:
+        """As check(), where the system's own name server never answers."""
+        mount = f'mount --bind {self._folder}/silent.conf /etc/resolv.conf && exec "$@"'
+        return self.check(*words, before=("unshare", "--mount", "sh", "-euc", mount, "sh"))
+
+
+@pytest.fixture(scope="module")
+def network(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Network]:
+    with Network(tmp_path_factory.mktemp("network") / "host") as running:
+        yield running
+
+
+def answer(name: str) -> str:
+    """The line for a host that refuses."""
+    node = os.uname().nodename
+    return f"{name} refuses at rcpt: '521 5.3.2 {node} is configured NOT to accept any mail.'"
+
+
+NONE = "DNS: no null MX (RFC 7505), by which most senders know without a connection"
+NOT_HERE = "which no host that answers 521 may be (RFC 1846, 4.3)"
+
+
+def elsewhere(name: str, exchange: str = "mx.test") -> str:
+    it = "its mail goes there, not here (RFC 5321, 5.1)"
+    return f"DNS: the MX of {name} is {exchange}, so that {it}"
+
+
+def publish(name: str) -> str:
+    return f"DNS: to be published, if no mail is wanted: {name}. IN MX 0 ."
+
+
+@pytest.mark.parametrize(
+    ("name", "faults"),
+    {
+        "null.test": [],
+        "null.test.": [],
+        "null-alias.test": [],
+        "none.test": [NONE, publish("none.test")],
+        "alias.test": [NONE, publish("none.test")],
+        "ten.test": [
+            "DNS: a null MX has the preference 0, and is alone (RFC 7505, 3)",
+            publish("ten.test"),
+        ],
+        "both.test": [
+            "DNS: a null MX, but also mx.test: invalid (RFC 7505, 3)",
+            publish("both.test"),
+        ],
+        "elsewhere.test": [elsewhere("elsewhere.test"), publish("elsewhere.test")],
+        "evil.test": [elsewhere("evil.test", r"\027[2J"), publish("evil.test")],
+        "here.test": [
+            f"DNS: the MX of here.test is this host, here.test, {NOT_HERE}",
+            publish("here.test"),
+        ],
+        "by-address.test": [
+            f"DNS: the MX of by-address.test is this host, also-here.test, {NOT_HERE}",
+            publish("by-address.test"),
+        ],
+        "mixed.test": [
+            f"DNS: the MX of mixed.test is this host, mixed.test, {NOT_HERE}",
+            elsewhere("mixed.test"),
+            publish("mixed.test"),
+        ],
+        # Whose mail all bounces, and which cannot be seen from the host's own name.
+        "www.up.test": [
+            NONE,
+            f"DNS: the MX of up.test is this host, www.up.test, {NOT_HERE}",
+            publish("www.up.test"),
+        ],
+        "a.b.up.test": [
+            NONE,
+            f"DNS: the MX of up.test is this host, www.up.test, {NOT_HERE}",
+            publish("a.b.up.test"),
+        ],
+        # DNS that does not answer, or refuses to, has no part in the answer.
+        "silent.test": ["DNS: no answer within 2 s"],
+        "x.example": ["DNS: no answer: REFUSED"],
+        "in-hosts.test": ["DNS: no answer within 2 s"],
+    }.items(),
+)
+def test_what_dns_says(network: Network, name: str, faults: list[str]) -> None:
+    assert network.check(name) == (0, "\n".join([answer(name), *faults, ""]))
+
+
+def test_no_host(network: Network) -> None:
+    status, said = network.check("gone.test")
+    assert (status, said.splitlines()[1:]) == (2, ["DNS: there is no such name"])
+    assert said.startswith("gone.test: could not tell: no address: ")
+    status, said = network.check("mail-only.test")
+    assert (status, elsewhere("mail-only.test") in said) == (2, True)
+    assert said.startswith("mail-only.test: could not tell: no address: ")
+
+
+def test_without_dns(network: Network) -> None:
+    assert network.check("--no-dns", "here.test") == (0, answer("here.test") + "\n")
+    assert network.check(HERE) == (0, answer(HERE) + "\n")
+    assert network.check(HERE6) == (0, answer(HERE6) + "\n")
+
+
+def test_another_name_server(network: Network) -> None:
+    """For split DNS: it alone is asked, also for addresses."""
+    other = f"--resolver={SPLIT}:5353"
+    assert network.check(other, "none.test") == (0, answer("none.test") + "\n")
+    gone = (
+        "null.test: could not tell: no address: there is no such name\nDNS: there is no such name\n"
+    )
+    assert network.check(other, "null.test") == (2, gone)
+    nobody = "{}: could not tell: no address: no answer within 2 s\nDNS: no answer within 2 s\n"
+    for resolver in (SILENT, ELSEWHERE):
+        found = network.check(f"--resolver={resolver}", "none.test")
+        assert found == (2, nobody.format("none.test"))
+
+
+def test_a_system_whose_name_server_is_silent(network: Network) -> None:
+    """The C library would wait for longer."""
+    said = f"{answer('in-hosts.test')}\nDNS: no answer within 2 s\n"
+    assert network.with_a_silent_server("in-hosts.test") == (0, said)
+    said = (
+        "none.test: could not tell: no address: not found within 2 s\nDNS: no answer within 2 s\n"
+    )
+    assert network.with_a_silent_server("none.test") == (2, said)
+
+
+def test_several_addresses(network: Network) -> None:
+    """Each is asked; one to which there is no way from here does not spoil the answer."""
+    status, said = network.check("--no-dns", "one-way.test")
+    assert status == 0
+    assert said.splitlines() == [
+        answer(f"one-way.test at {HERE}"),
+        f"one-way.test at {NO_WAY6}: could not tell: connection failed: network is unreachable",
+    ]
+    no_way = "no-way.test: could not tell: connection failed: network is unreachable\n"
+    assert network.check("--no-dns", "no-way.test") == (2, no_way)
+    status, said = network.check("--no-dns", "half.test")
+    assert status == 2
+    assert said.splitlines() == [
+        f"half.test at {ELSEWHERE}: could not tell: connection failed: connection refused",
+        answer(f"half.test at {HERE6}"),
+    ]
+
+
+def test_too_many_addresses(network: Network) -> None:
+    status, said = network.check("--json", "--no-dns", "many.test")
+    found = json.loads(said)
+    asked = [one["address"] for one in found["addresses"]]
+    assert (status, len(asked), sorted(asked + found["not_asked"])) == (2, 8, sorted(MANY))
+    assert any(fault.startswith("not asked, for they are too many") for fault in found["faults"])
+
+
+def test_in_full(network: Network) -> None:
+    _, said = network.check("--verbose", "alias.test")
+    lines = said.splitlines()
+    note = "DNS: alias.test is an alias of none.test, whose records count for it (RFC 5321, 5.1)"
+    assert note in lines
+    assert [line.split()[0] for line in lines if " always 521 " in line] == [HERE6, HERE]
+    assert "DNS: there is a null MX (RFC 7505)" in network.check("--verbose", "null.test")[1]
+
+
+def test_as_json(network: Network) -> None:
+    _, said = network.check("--json", "null-alias.test")
+    dns: dict[str, Any] = json.loads(said)["dns"]
+    note = "null-alias.test is an alias of null.test, whose records count for it (RFC 5321, 5.1)"
+    assert dns == {
+        "name": "null.test",
+        "mx": [[0, "."]],
+        "null_mx": True,
+        "faults": [],
+        "notes": [note, "there is a null MX (RFC 7505)"],
+        "record": "",
+        "trouble": "",
+    }
+
+
+def test_what_the_null_mx_makes_senders_do(network: Network) -> None:
+    """They do not connect, so that where the host refuses is nothing to them."""
+    for name, because, outcome in (
+        ("null.test", "they see the null MX", "keeps the mail for days"),
+        ("none.test", "refused at rcpt, without STARTTLS", "bounces at once"),
+    ):
+        [group] = json.loads(network.check("--json", name)[1])["senders"]
+        senders = {sender["sender"].split()[0]: sender["outcome"] for sender in group["senders"]}
+        assert (group["because"], senders["OpenSMTPD"]) == (because, outcome)
+        assert senders["Postfix"] == "bounces at once"

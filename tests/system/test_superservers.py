@@ -1,0 +1,211 @@
+"""Every superserver that we have lines for, real, starting the program by those lines.
+
+Each runs next to a journald in namespaces of its own, on port 25, so that the lines are used as
+they are installed. Superservers are found where scripts/prepare has unpacked them.
+"""
+
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from helpers.namespaces import PATIENCE, TREE, Journald
+from helpers.superservers import dial, serving
+
+from null521.record import MISCONFIGURED, REFUSED
+
+pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="needs root, for namespaces")
+
+UNPACKED = TREE / "build" / "superservers"
+INETD = str(UNPACKED / "openbsd-inetd/usr/sbin/inetd")
+INETUTILS = str(UNPACKED / "inetutils-inetd/usr/sbin/inetutils-inetd")
+XINETD = str(UNPACKED / "xinetd/usr/sbin/xinetd")
+TCPSERVER = str(UNPACKED / "ucspi-tcp/usr/bin/tcpserver")
+TCPSERVER6 = str(UNPACKED / "ucspi-tcp-ipv6/usr/bin/tcpserver")
+SOCAT = str(UNPACKED / "socat/usr/bin/socat")
+NCAT = str(UNPACKED / "ncat/usr/bin/ncat")
+ACTIVATE = "systemd-socket-activate"
+
+# The codes at the beginning of what each stage answers to that.
+CODES = {
+    "greeting": [521, 521, 521, 521, 521, 221],
+    "helo": [220, 521, 521, 521, 521, 221],
+    "mail": [220, 250, 250, 250, 250, 250, 521, 521, 521, 221],
+    "rcpt": [220, 250, 250, 250, 250, 250, 250, 521, 521, 221],
+}
+
+
+def everybody_may_run(launcher: Path) -> bool:
+    """Whether nobody can start the interpreter: one that is in root's home, it cannot."""
+    command = [str(launcher), "--version"]
+    try:
+        subprocess.run(command, check=True, user="nobody", extra_groups=[], capture_output=True)
+    except PermissionError:
+        return False
+    return True
+
+
+def example(launcher: Path, name: str, stage: str, ipv6: str = "") -> str:
+    """An example file as installed, with the two lines for one stage and one inetd active."""
+    text = (launcher.parent.parent / "share/doc/null521" / name).read_text()
+    if name == "inetd.conf.example":
+        lines = [line.removeprefix("#") for line in text.splitlines() if "\tstream\t" in line]
+        wanted = [line for line in lines if line.endswith(f"--refuse-at={stage}")]
+        text = "".join(line + "\n" for line in wanted if line.split()[2] in ("tcp", ipv6))
+        assert text.count("\n") == 2
+    else:
+        assert "server_args\t= --refuse-at=rcpt\n" in text
+        text = text.replace("--refuse-at=rcpt", f"--refuse-at={stage}")
+    return text if everybody_may_run(launcher) else text.replace("nobody", "root")
+
+
+def command(name: str, launcher: Path, host: str, stage: str, folder: Path) -> list[str]:
+    """What to run for that superserver to answer on port 25."""
+    conf = folder / "conf"
+    if name == "xinetd":
+        conf.write_text(example(launcher, "null521.xinetd", stage))
+    else:
+        ipv6 = "tcp6only" if name == "inetutils-inetd" else "tcp6"
+        conf.write_text(example(launcher, "inetd.conf.example", stage, ipv6))
+    program = [str(launcher), f"--refuse-at={stage}"]
+    listen = f"[{host}]:25" if ":" in host else f"{host}:25"
+    socat = f"TCP{'6' if ':' in host else '4'}-LISTEN:25,bind={listen[:-3]},fork,reuseaddr"
+    return {
+        "openbsd-inetd": [INETD, "-i", str(conf)],
+        "inetutils-inetd": [INETUTILS, "-d", str(conf)],
+        "xinetd": [XINETD, "-dontfork", "-f", str(conf), "-pidfile", str(folder / "pid")],
+        "tcpserver": [TCPSERVER, "-R", "-H", "-l", "0", "-c", "64", "0", "25", *program],
+        "tcpserver-ipv6": [TCPSERVER6, "-R", "-H", "-l", "0", "-c", "64", host, "25", *program],
+        "socket-activate --inetd": [ACTIVATE, "--accept", "--inetd", "-l", listen, *program],
+        "socket-activate": [ACTIVATE, "--accept", "-l", listen, *program],
+        "socat nofork": [SOCAT, socat, f"EXEC:{' '.join(program)},nofork"],
+        "socat": [SOCAT, socat, f"EXEC:{' '.join(program)}"],
+        "socat pipes": [SOCAT, socat, f"EXEC:{' '.join(program)},pipes"],
+        "ncat": [NCAT, "-k", "-l", host, "25", "-e", " ".join(program)],
+    }[name]
+
+
+NAMES = ["openbsd-inetd", "inetutils-inetd", "xinetd", "tcpserver", "tcpserver-ipv6", "ncat"]
+NAMES += ["socket-activate --inetd", "socket-activate", "socat nofork", "socat", "socat pipes"]
+BOTH = [(name, host) for name in NAMES for host in ("127.0.0.1", "::1")]
+BOTH.remove(("tcpserver", "::1"))  # knows IPv4 only
+
+
+def codes(received: str) -> list[int]:
+    assert received.endswith("\r\n")
+    assert received.count("\n") == received.count("\r\n")
+    return [int(line[:3]) for line in received.splitlines()]
+
+
+@pytest.mark.parametrize(("name", "host"), BOTH, ids=lambda value: value)
+def test_refuses_and_knows_the_client(
+    journald: Journald, launcher: Path, tmp_path: Path, name: str, host: str
+) -> None:
+    with serving(journald, command(name, launcher, host, "rcpt", tmp_path)):
+        for attempt in (1, 2):
+            ((port, received),) = dial(journald, host)
+            assert codes(received) == CODES["rcpt"]
+            entries = journald.wait_for(attempt, f"MESSAGE_ID={REFUSED}")
+            entry = entries[-1]
+            assert (entry["NULL521_CLIENT"], entry["NULL521_CLIENT_PORT"]) == (host, str(port))
+            assert (entry["NULL521_SENDER"], entry["NULL521_RECIPIENT"]) == ("a@b.c", "x@y")
+            assert entry["NULL521_ENDING"] == "quit"
+            if "nobody" in (tmp_path / "conf").read_text() and "inetd" in name.split()[0]:
+                assert entry["_UID"] == "65534"
+
+
+@pytest.mark.parametrize("stage", ["greeting", "helo", "mail"])
+@pytest.mark.parametrize("name", ["openbsd-inetd", "inetutils-inetd", "xinetd"])
+def test_the_lines_for_other_stages(
+    journald: Journald, launcher: Path, tmp_path: Path, name: str, stage: str
+) -> None:
+    with serving(journald, command(name, launcher, "127.0.0.1", stage, tmp_path)):
+        ((_, received),) = dial(journald, "127.0.0.1")
+        assert codes(received) == CODES[stage]
+
+
+@pytest.mark.parametrize("name", ["openbsd-inetd", "inetutils-inetd", "xinetd"])
+def test_six_hundred_clients_are_all_answered(
+    journald: Journald, launcher: Path, tmp_path: Path, name: str
+) -> None:
+    """These would close the port for a while at their default limits."""
+    with serving(journald, command(name, launcher, "127.0.0.1", "rcpt", tmp_path)):
+        answers = dial(journald, "127.0.0.1", "QUIT\r\n", 600)
+        assert [codes(received) for _, received in answers] == [[220, 221]] * 600
+
+
+@pytest.mark.parametrize("name", ["openbsd-inetd", "inetutils-inetd", "xinetd"])
+def test_a_bad_setting_reaches_the_journal_and_not_the_client(
+    journald: Journald, launcher: Path, tmp_path: Path, name: str
+) -> None:
+    """Standard error is the client's connection here."""
+    words = command(name, launcher, "127.0.0.1", "rcpt", tmp_path)
+    conf = tmp_path / "conf"
+    conf.write_text(conf.read_text().replace("--refuse-at=rcpt", "--refuse-at=rcpt --idle=5"))
+    with serving(journald, words):
+        ((_, received),) = dial(journald, "127.0.0.1")
+        assert codes(received) == CODES["rcpt"]
+        (entry,) = journald.wait_for(1, f"MESSAGE_ID={MISCONFIGURED}")
+        assert entry["MESSAGE"] == "'--idle=5' is not an option; see null521 --help"
+
+
+def test_inetd_that_waits(journald: Journald, launcher: Path, tmp_path: Path) -> None:
+    """`wait` hands over the listening socket. inetd itself stops asking after its rate limit."""
+    words = command("openbsd-inetd", launcher, "127.0.0.1", "rcpt", tmp_path)
+    conf = tmp_path / "conf"
+    conf.write_text(conf.read_text().replace("nowait.100000", "wait.3"))
+    connect = "import socket; socket.create_connection(('127.0.0.1', 25)).recv(1)"
+    with serving(journald, words):
+        client = journald.popen([sys.executable, "-c", connect], stderr=subprocess.DEVNULL)
+        deadline = time.monotonic() + PATIENCE
+        while not (entries := journald.entries(f"MESSAGE_ID={MISCONFIGURED}")):
+            assert time.monotonic() < deadline
+            time.sleep(0.05)
+    client.kill()
+    client.wait()
+    assert entries[0]["MESSAGE"].startswith("standard input is a listening socket, but should be")
+
+
+# With the port itself handed over, to one process for all.
+
+
+def resident(name: str, launcher: Path, folder: Path) -> list[str]:
+    """What to run for that superserver to start `null521 serve`, which exits when idle for 1 s."""
+    text = (launcher.parent.parent / "share/doc/null521/inetd.conf.example").read_text()
+    lines = [line.removeprefix("#") for line in text.splitlines() if "\twait\t" in line]
+    ipv6 = "tcp6only" if name == "inetutils-inetd" else "tcp6"
+    conf = "".join(line + "\n" for line in lines if line.split()[2] in ("tcp", ipv6))
+    assert conf.count("--exit-idle=600\n") == 2
+    if name == "xinetd":
+        conf = example(launcher, "null521.xinetd", "rcpt --exit-idle=600")
+        conf = conf.replace("wait\t\t= no", "wait\t\t= yes").replace("= --ref", "= serve --ref")
+    words = command(name, launcher, "127.0.0.1", "rcpt", folder)
+    user = "nobody" if everybody_may_run(launcher) else "root"
+    conf = conf.replace("--exit-idle=600", "--exit-idle=1").replace("nobody", user)
+    (folder / "conf").write_text(conf)
+    return words
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "::1"])
+@pytest.mark.parametrize("name", ["openbsd-inetd", "inetutils-inetd", "xinetd"])
+def test_one_process_answers_until_it_is_idle_and_then_another(
+    journald: Journald, launcher: Path, tmp_path: Path, name: str, host: str
+) -> None:
+    with serving(journald, resident(name, launcher, tmp_path)):
+        answered: list[str] = []
+        for attempt in (1, 2):
+            answers = dial(journald, host, count=3)
+            assert [codes(received) for _, received in answers] == [CODES["rcpt"]] * 3
+            entries = journald.wait_for(3 * attempt, f"MESSAGE_ID={REFUSED}")[-3:]
+            assert {entry["NULL521_CLIENT"] for entry in entries} == {host}
+            ports = {entry["NULL521_CLIENT_PORT"] for entry in entries}
+            assert ports == {str(port) for port, _ in answers}
+            (pid,) = {entry["SYSLOG_PID"] for entry in entries}
+            assert pid not in answered
+            answered.append(pid)
+            deadline = time.monotonic() + PATIENCE
+            while journald.run(["test", "-e", f"/proc/{pid}"], check=False).returncode == 0:
+                assert time.monotonic() < deadline, "it does not exit"
+                time.sleep(0.05)

@@ -1,0 +1,259 @@
+"""The resident pair of units as installed, under a real systemd."""
+
+import contextlib
+import os
+import re
+import subprocess
+import time
+from collections.abc import Callable, Iterator
+
+import pytest
+from helpers.host import CODES, SAID, active, dial, flood, settings, shown, unset
+from helpers.namespaces import PATIENCE, TREE, Systemd
+
+from null521.record import MISCONFIGURED, REFUSED
+
+pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="needs root, for namespaces")
+
+SOCKET, SERVICE = "null521-serve.socket", "null521-serve.service"
+
+# As many clients at once, from a hundred addresses, each of which is greeted and then sits there;
+# prints how many were, and what one more is told. Then all say QUIT; prints how many are answered.
+CROWD = """
+import resource, socket, sys
+hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+clients = []
+for number in range(int(sys.argv[1])):
+    client = socket.socket()
+    client.settimeout(60)
+    client.bind(("127.0.1.%d" % (1 + number % 100), 0))
+    client.connect(("127.0.0.1", 25))
+    clients.append(client)
+print([client.recv(99)[:4] for client in clients].count(b"220 "))
+with socket.create_connection(("127.0.0.1", 25), 60) as one_more:
+    print(one_more.makefile().read())
+sys.stdout.flush()
+sys.stdin.read()
+for client in clients:
+    client.sendall(b"QUIT\\r\\n")
+print([client.recv(99)[:4] for client in clients].count(b"221 "))
+"""
+
+# Clients one after the other, until standard input ends; prints how many, and how many were not
+# answered in full.
+STEADY = """
+import select, socket, sys
+done = bad = 0
+while not select.select([sys.stdin], [], [], 0)[0]:
+    done += 1
+    try:
+        with socket.create_connection(("127.0.0.1", 25), 60) as client:
+            client.sendall(b"EHLO x\\r\\nQUIT\\r\\n")
+            said = client.makefile("rb").read()
+            bad += not (said.startswith(b"220 ") and b"\\n221 " in said)
+    except OSError:
+        bad += 1
+print(done, bad)
+"""
+
+
+@pytest.fixture(scope="module")
+def systemd(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Systemd]:
+    """A host on which the README's two commands have been typed."""
+    with Systemd(tmp_path_factory.mktemp("systemd") / "host") as host:
+        host.make("install")
+        host.run(["systemctl", "enable", "--quiet", "--now", SOCKET])
+        yield host
+
+
+@pytest.fixture
+def fresh(systemd: Systemd) -> Iterator[Systemd]:
+    """The same host with an empty journal, no service yet, and no settings from another test."""
+    systemd.run(["systemctl", "stop", SERVICE])
+    systemd.run(["journalctl", "--quiet", "--rotate", "--vacuum-time=1us"])
+    assert active(systemd, SOCKET) == "active"
+    yield systemd
+    unset(systemd, SERVICE)
+
+
+def until(is_so: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + PATIENCE
+    while not is_so():
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+
+
+def test_verify(systemd: Systemd) -> None:
+    words = ["systemd-analyze", "verify", "--recursive-errors=yes", "--man=no"]
+    paths = [f"/usr/local/lib/systemd/system/{unit}" for unit in (SOCKET, SERVICE)]
+    done = systemd.run([*words, *paths], capture_output=True, check=False)
+    assert (done.returncode, done.stdout + done.stderr) == (0, b"")
+
+
+def test_exposure(systemd: Systemd) -> None:
+    last = systemd.output("systemd-analyze", "security", "--no-pager", SERVICE).splitlines()[-1]
+    found = re.search(r"exposure level for \S+: (\d+\.\d+)", last)
+    assert found, last
+    assert float(found[1]) <= 0.2
+
+
+def test_the_first_client_starts_it_and_the_records_name_them_all(fresh: Systemd) -> None:
+    assert active(fresh, SERVICE) == "inactive"
+    ports = {}
+    for host in ("127.0.0.1", "::1", "127.0.0.1"):
+        ports[host], codes = dial(fresh, host)
+        assert codes == CODES
+    until(lambda: active(fresh, SERVICE) == "active")
+    entries = fresh.wait_for(3, f"MESSAGE_ID={REFUSED}")
+    assert {e["NULL521_CLIENT"]: int(e["NULL521_CLIENT_PORT"]) for e in entries} == ports
+    for entry in entries:
+        assert (entry["NULL521_SENDER"], entry["NULL521_RECIPIENT"]) == ("a@b.c", "x@y")
+        assert (entry["NULL521_ENDING"], entry["NULL521_REFUSE_AT"]) == ("quit", "rcpt")
+        assert entry["_SYSTEMD_UNIT"] == SERVICE
+        assert 61184 <= int(entry["_UID"]) <= 65519  # a dynamic user: systemd.exec(5)
+    # Neither warnings, nor a traceback: systemd's lines and ours.
+    assert fresh.entries("-p", "warning", "-u", SERVICE) == []
+
+
+def test_every_record_is_in_the_catalog(fresh: Systemd) -> None:
+    dial(fresh)
+    entries = [e for e in fresh.entries("-u", SERVICE) if e["_COMM"] == "null521"]
+    catalog = (TREE / "units/null521.catalog").read_text()
+    assert len({e["MESSAGE_ID"] for e in entries}) == 2
+    for entry in entries:
+        assert f"-- {entry['MESSAGE_ID']}\n" in catalog
+
+
+def test_what_systemd_is_told(fresh: Systemd) -> None:
+    settings(fresh, SERVICE, "WatchdogSec=1")
+    dial(fresh)
+    until(lambda: shown(fresh, SERVICE, "StatusText").startswith("0 open, 1 over; 0 turned away"))
+
+
+def test_starttls_with_the_certificate_that_make_install_made(fresh: Systemd) -> None:
+    words = "openssl s_client -quiet -starttls smtp -connect 127.0.0.1:25 2>&1"
+    said = r"EHLO y\r\nRCPT TO:<x@y>\r\nQUIT\r\n"
+    heard = fresh.output("sh", "-c", f"(printf '{said}'; sleep 1) | timeout 20 {words}")
+    assert "521 5.3.2 canon.example is configured NOT to accept any mail." in heard
+    (entry,) = fresh.wait_for(1, f"MESSAGE_ID={REFUSED}")
+    assert (entry["NULL521_TLS"], entry["NULL521_HELO"]) == ("TLSv1.3", "y")
+
+
+def test_a_server_that_hangs_is_started_anew(fresh: Systemd) -> None:
+    settings(fresh, SERVICE, "WatchdogSec=1")
+    dial(fresh)
+    pid = shown(fresh, SERVICE, "MainPID")
+    fresh.run(["kill", "-STOP", pid])
+    assert dial(fresh)[1] == CODES  # by the next one: the client has waited for it
+    assert shown(fresh, SERVICE, "MainPID") != pid
+    said = fresh.output("journalctl", "--quiet", "-u", SERVICE)
+    assert "Watchdog timeout" in said
+
+
+def test_exit_when_idle_and_start_again(fresh: Systemd) -> None:
+    settings(fresh, SERVICE, "Environment=NULL521_EXIT_IDLE=0.5")
+    for _ in range(2):
+        assert dial(fresh)[1] == CODES
+        until(lambda: active(fresh, SERVICE) == "inactive")
+        assert shown(fresh, SERVICE, "Result") == "success"
+        assert active(fresh, SOCKET) == "active"
+
+
+def test_restart_without_a_refused_connection(fresh: Systemd) -> None:
+    ends = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
+    with fresh.popen([fresh.python, "-c", STEADY], **ends) as clients:
+        pids = set()
+        for _ in range(3):
+            fresh.run(["systemctl", "restart", SERVICE])
+            pids.add(shown(fresh, SERVICE, "MainPID"))
+        done, bad = map(int, clients.communicate()[0].split())
+    assert (len(pids), bad) == (3, 0)
+    assert done > 3
+
+
+def test_who_is_still_there_at_the_end_is_told(fresh: Systemd) -> None:
+    settings(fresh, SERVICE, "Environment=NULL521_GRACE=0.2")
+    sit = "import socket; print(socket.create_connection(('127.0.0.1', 25)).makefile().read())"
+    with fresh.popen([fresh.python, "-c", sit], stdout=subprocess.PIPE) as sitting:
+        until(lambda: active(fresh, SERVICE) == "active")
+        until(lambda: fresh.output("ss", "-Hnt", "state", "established", "dport", "25") != "")
+        time.sleep(0.5)  # until the greeting has gone out
+        fresh.run(["systemctl", "stop", SERVICE])
+        heard = sitting.communicate()[0].decode().split()
+    assert (heard[0], "521" in heard) == ("220", True)
+    (entry,) = fresh.wait_for(1, f"MESSAGE_ID={REFUSED}")
+    assert entry["NULL521_ENDING"] == "stopped"
+    assert shown(fresh, SERVICE, "Result") == "success"
+
+
+def test_a_bad_setting_is_told_and_mended_while_a_client_waits(fresh: Systemd) -> None:
+    settings(fresh, SERVICE, "Environment=NULL521_GRACE=soon")
+    with fresh.popen(
+        [*fresh.client, "127.0.0.1", "25"], stdin=subprocess.PIPE, stdout=subprocess.PIPE
+    ) as client:
+        assert client.stdin
+        client.stdin.write(SAID)
+        client.stdin.close()
+        client.stdin = None
+        until(lambda: fresh.entries(f"MESSAGE_ID={MISCONFIGURED}") != [])
+        assert "status=78" in fresh.output("journalctl", "--quiet", "-u", SERVICE)
+        unset(fresh, SERVICE)
+        assert b"221 2.0.0 canon.example" in client.communicate()[0]
+    message = fresh.entries(f"MESSAGE_ID={MISCONFIGURED}")[0]["MESSAGE"]
+    assert message.startswith("NULL521_GRACE is 'soon', but should be")
+    assert active(fresh, SOCKET) == "active"
+
+
+def test_metrics_by_the_drop_in_of_the_documentation(fresh: Systemd) -> None:
+    _, _, text = (TREE / "units/README.md").read_text().partition("## Metrics")
+    lines = re.findall(r"^    (\w+=.*)$", text.partition("\n## ")[0], re.M)
+    assert "Environment=NULL521_METRICS=127.0.0.1:9521" in lines
+    settings(fresh, SERVICE, *lines)
+    for _ in range(3):
+        assert dial(fresh)[1] == CODES
+    curl = ["curl", "--silent", "--fail", "http://127.0.0.1:9521"]
+    assert fresh.output(*curl[:-1], f"{curl[-1]}/ready") == "ready\n"
+    scraped = fresh.output(*curl[:-1], f"{curl[-1]}/metrics")
+    assert 'null521_connections_total{ending="quit"} 3.0\n' in scraped
+
+
+def test_ten_thousand_at_once(fresh: Systemd) -> None:
+    assert flood(fresh, 10_000) == 10_000
+    assert dial(fresh)[1] == CODES
+    assert shown(fresh, SERVICE, "NRestarts") == "0"
+    assert fresh.entries("-p", "warning", "-u", SERVICE) == []
+
+
+def test_ten_thousand_that_sit_there_and_one_more(fresh: Systemd) -> None:
+    settings(fresh, SERVICE, "Environment=NULL521_IDLE_TIMEOUT=300 NULL521_SESSION_TIMEOUT=300")
+    ends = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
+    with fresh.popen([fresh.python, "-c", CROWD, "10000"], **ends) as crowd:
+        assert crowd.stdout
+        assert crowd.stdout.readline() == b"10000\n"
+        assert crowd.stdout.readline().startswith(b"521 canon.example is configured NOT")
+        rest = crowd.communicate()[0]
+    assert rest.strip() == b"10000"
+    entries = fresh.entries(f"MESSAGE_ID={REFUSED}", "NULL521_ENDING=too-many")
+    assert [e["NULL521_CLIENT"] for e in entries] == ["127.0.0.1"]
+    assert dial(fresh)[1] == CODES
+
+
+def test_from_one_process_each_to_one_for_all_and_back(fresh: Systemd) -> None:
+    """By the two commands of the README, each as it stands there."""
+    commands = re.findall(r"^    (sudo systemctl disable --now \S+ &&.*)$", README, re.M)
+    assert len(commands) == 2
+    try:
+        for command, unit in zip(reversed(commands), ("null521@*", SERVICE), strict=True):
+            fresh.run(["sh", "-c", command.replace("sudo ", "")], stderr=subprocess.DEVNULL)
+            assert dial(fresh)[1] == CODES
+            until(lambda unit=unit: fresh.entries("-u", unit) != [])  # type: ignore[misc]
+            states = [active(fresh, name) for name in ("null521.socket", SOCKET)]
+            assert sorted(states) == ["active", "inactive"]
+    finally:
+        with contextlib.suppress(subprocess.CalledProcessError):
+            fresh.run(["systemctl", "disable", "--quiet", "--now", "null521.socket"])
+        fresh.run(["systemctl", "enable", "--quiet", "--now", SOCKET])
+
+
+README = (TREE / "README.md").read_text()

@@ -1,0 +1,155 @@
+"""Points in time as people write them, beside systemd's own parser."""
+
+import os
+import re
+import subprocess
+import time
+from collections.abc import Iterator
+from zoneinfo import available_timezones
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from null521.report.timestamps import UNITS, seconds_at
+
+RIGHT = [
+    "now",
+    "today",
+    "yesterday",
+    "tomorrow",
+    "yesterday UTC",
+    "2 hours ago",
+    "1h 30min ago",
+    "1h30min5 ago",
+    "1.5h ago",
+    "3min left",
+    "-1h",
+    "- 5",
+    "+2w 3d",
+    "@1700000000",
+    "@1700000000.25",
+    "2012-11-23 11:12:13",
+    "2012-11-23 11:12:13.654321",
+    "2012-11-23 11:12",
+    "2012-11-23",
+    "12-11-23",
+    "12-11-23 11:12",
+    "2012-1-2 3:04",
+    "11:12:13",
+    "11:12",
+    "11:12 UTC",
+    "2012-07-23 11:12 Asia/Tokyo",
+    "2012-07-23 11:12:13 CEST",
+    "2012-11-23 11:12:13 CET",
+    "Fri 2012-11-23 11:12:13",
+    "friday 2012-11-23",
+    "Fri 2012-11-23 11:12:13 UTC",
+    "2012-07-23 00:00",
+]
+WRONG = [
+    "",
+    "ago",
+    " left",
+    "5",
+    "-",
+    "+-5",
+    "-1 ago",
+    "@",
+    "@x",
+    "now UTC",
+    "nowadays",
+    "yesterday 11:00",
+    "Thu 2012-11-23",
+    "Fri",
+    "2012-11-23 11",
+    "2012-11-23 11:12 Mars/Olympus",
+    "2012-13-23",
+    "25:00",
+    "2 horas ago",
+    "2012/11/23",
+    "UTC",
+    "2012-11-23 11:12 UTC UTC",
+]
+
+ZONES = available_timezones() - {"UTC"}
+
+
+@pytest.fixture(autouse=True, scope="module")
+def berlin() -> Iterator[None]:
+    """Some time zone with summer time, for systemd's parser as for ours."""
+    before = os.environ.get("TZ")
+    os.environ["TZ"] = "Europe/Berlin"
+    time.tzset()
+    yield
+    del os.environ["TZ"]
+    if before is not None:
+        os.environ["TZ"] = before
+    time.tzset()
+
+
+def by_systemd(text: str) -> float | None:
+    """What systemd-analyze makes of it.
+
+    systemd 252 documents time zones other than UTC in the text, but takes none of them: it is told
+    by TZ.
+    """
+    said, _, zone = text.rpartition(" ")
+    environ = dict(os.environ)
+    if zone in ZONES and said:
+        text, environ["TZ"] = said, zone
+    words = ["systemd-analyze", "timestamp", "--", text]
+    done = subprocess.run(words, capture_output=True, text=True, check=False, env=environ)
+    found = re.search(r"^ +UNIX seconds: @([0-9.]+)$", done.stdout, re.M)
+    assert (done.returncode == 0) == bool(found), done
+    return float(found[1]) if found else None
+
+
+def by_us(text: str) -> float | None:
+    try:
+        return seconds_at(text, time.time())
+    except ValueError:
+        return None
+
+
+@pytest.mark.parametrize("text", RIGHT)
+def test_what_systemd_reads_we_read_alike(text: str) -> None:
+    ours, theirs = by_us(text), by_systemd(text)
+    assert ours is not None
+    assert theirs is not None
+    assert abs(ours - theirs) < 2
+
+
+@pytest.mark.parametrize("text", WRONG)
+def test_what_systemd_does_not_read_we_do_not(text: str) -> None:
+    assert (by_us(text), by_systemd(text)) == (None, None)
+
+
+NUMBERS = st.integers(0, 10**5).map(str) | st.decimals(0, 10**4, places=3).map(str)
+SPANS = st.lists(
+    st.tuples(NUMBERS, st.sampled_from(["", " "]), st.sampled_from(sorted(UNITS))).map("".join),
+    min_size=1,
+    max_size=4,
+).map(" ".join)
+DATES = st.dates().map(str) | st.dates().map(lambda date: date.strftime("%y-%-m-%-d"))
+CLOCKS = st.times().map(str) | st.times().map(lambda time: time.strftime("%H:%M"))
+IN_ZONES = st.sampled_from(["", " UTC", " America/New_York", " Asia/Kolkata"])
+SAID = (
+    st.tuples(SPANS, st.sampled_from([" ago", " left", "ago", ""])).map("".join)
+    | st.tuples(st.sampled_from("+-@"), SPANS).map("".join)
+    | st.tuples(DATES, IN_ZONES).map("".join)
+    | st.tuples(CLOCKS, IN_ZONES).map("".join)
+    | st.tuples(DATES, st.just(" "), CLOCKS, IN_ZONES).map("".join)
+    | st.text(alphabet="0123456789-:. +@agostdynwleftUTC", max_size=20)
+    | st.text(max_size=8)
+)
+
+
+@settings(max_examples=400)
+@given(SAID.filter(lambda text: "\0" not in text))
+def test_whatever_we_read_systemd_reads_alike(text: str) -> None:
+    """The other way round it is not so: 30 February is none here, and 1 March there."""
+    if (ours := by_us(text)) is not None and ours >= 0:
+        theirs = by_systemd(text)
+        assert theirs is not None
+        assert abs(ours - theirs) < 2

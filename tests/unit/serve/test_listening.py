@@ -1,0 +1,139 @@
+"""The sockets on which a server listens: those handed over, and those made."""
+
+import os
+import socket
+from collections.abc import Iterator
+from contextlib import ExitStack
+from pathlib import Path
+
+import pytest
+
+from null521.serve import listening
+from null521.serve.settings import address_of
+
+
+@pytest.fixture
+def opened() -> Iterator[ExitStack]:
+    with ExitStack() as stack:
+        yield stack
+
+
+def made(opened: ExitStack, *places: str) -> list[socket.socket]:
+    listeners = listening.sockets(places, {})
+    for listener in listeners:
+        opened.enter_context(listener)
+    return listeners
+
+
+def test_a_socket_for_each_place(opened: ExitStack, tmp_path: Path) -> None:
+    path = str(tmp_path / "socket")
+    four, six, local = made(opened, "127.0.0.1:0", "[::1]:0", path)
+    assert not any(listener.getblocking() for listener in (four, six, local))
+    assert listening.name(four) == f"127.0.0.1:{four.getsockname()[1]}"
+    assert listening.name(six) == f"[::1]:{six.getsockname()[1]}"
+    assert listening.name(local) == path
+    for listener in (four, six, local):
+        opened.enter_context(client := socket.socket(listener.family))
+        client.connect(listener.getsockname())
+    assert address_of(listening.name(six)) == ("::1", six.getsockname()[1])
+
+
+def test_all_addresses_of_both_families(opened: ExitStack) -> None:
+    (everywhere,) = made(opened, "*:0")
+    for host in ("127.0.0.1", "::1"):
+        opened.enter_context(socket.create_connection((host, everywhere.getsockname()[1])))
+
+
+def test_an_address_of_ipv6_is_not_one_of_ipv4(opened: ExitStack) -> None:
+    (six,) = made(opened, "[::]:0")
+    with pytest.raises(ConnectionRefusedError):
+        socket.create_connection(("127.0.0.1", six.getsockname()[1]))
+
+
+@pytest.mark.parametrize(
+    "place", ["192.0.2.1:0", "/nonexistent/socket", "[2001:db8::1]:0", "/dev/null", "taken"]
+)
+def test_a_place_that_cannot_be_had_is_named(opened: ExitStack, tmp_path: Path, place: str) -> None:
+    """And what was made before it is not left behind."""
+    if place == "taken":
+        place = listening.name(made(opened, "127.0.0.1:0")[0])
+    before = str(tmp_path / "before")
+    with pytest.raises(OSError, match=r"assign|No such|in use") as error:
+        made(opened, before, place)
+    assert error.value.filename == place
+    assert not Path(before).exists()
+
+
+# Sockets with a path.
+
+
+def test_the_path_of_a_server_that_was_killed_is_taken_over(
+    opened: ExitStack, tmp_path: Path
+) -> None:
+    path = str(tmp_path / "socket")
+    made(opened, path)[0].close()
+    assert Path(path).is_socket()
+    (listener,) = made(opened, path)
+    opened.enter_context(client := socket.socket(socket.AF_UNIX))
+    client.connect(path)
+    assert listener.accept()
+
+
+@pytest.mark.parametrize("what", ["a server", "a busy server", "a datagram socket", "a file"])
+def test_the_path_of_anything_else_is_not(opened: ExitStack, tmp_path: Path, what: str) -> None:
+    path = str(tmp_path / "socket")
+    if what == "a file":
+        Path(path).write_text("x")
+    else:
+        kind = socket.SOCK_DGRAM if what == "a datagram socket" else socket.SOCK_STREAM
+        opened.enter_context(other := socket.socket(socket.AF_UNIX, kind))
+        other.bind(path)
+        if kind == socket.SOCK_STREAM:
+            other.listen(0)
+        if what == "a busy server":  # whose queue is full: connect(2) would wait
+            opened.enter_context(client := socket.socket(socket.AF_UNIX))
+            client.connect(path)
+    before = os.stat(path)
+    with pytest.raises(OSError, match="in use"):
+        made(opened, path)
+    assert os.path.samestat(os.stat(path), before)
+
+
+def test_paths_are_taken_away_in_the_end(opened: ExitStack, tmp_path: Path) -> None:
+    places = str(tmp_path / "one"), str(tmp_path / "two")
+    listeners = made(opened, *places, "127.0.0.1:0")
+    listening.clear(listeners, places)
+    assert list(tmp_path.iterdir()) == []
+    assert all(listener.fileno() == -1 for listener in listeners)
+
+
+def test_the_path_of_a_socket_that_was_handed_over_stays(opened: ExitStack, tmp_path: Path) -> None:
+    path = str(tmp_path / "socket")
+    listening.clear(made(opened, path), ())
+    assert Path(path).is_socket()
+
+
+# What is handed over; how it arrives is in test_serve.py.
+
+
+@pytest.mark.parametrize(
+    ("environ", "descriptors"),
+    [
+        ({"LISTEN_FDS": "2", "LISTEN_PID": "{pid}"}, [3, 4]),
+        ({"LISTEN_FDS": "1", "LISTEN_PID": "{pid}", "LISTEN_FDNAMES": "null521.socket"}, [3]),
+        ({"LISTEN_FDS": "0", "LISTEN_PID": "{pid}"}, []),
+        ({"LISTEN_FDS": "1", "LISTEN_PID": "1"}, []),
+        ({"LISTEN_FDS": "1"}, []),
+        ({"LISTEN_FDS": "x", "LISTEN_PID": "{pid}"}, []),
+        ({"LISTEN_FDS": "²", "LISTEN_PID": "{pid}"}, []),
+        ({}, []),
+    ],
+)
+def test_which_descriptors_are_meant(environ: dict[str, str], descriptors: list[int]) -> None:
+    given = {name: text.format(pid=os.getpid()) for name, text in environ.items()}
+    assert list(listening.handed_over((), given)) == descriptors
+
+
+def test_nothing_to_listen_on() -> None:
+    with pytest.raises(listening.Unfit, match="needs --listen=ADDRESS:PORT, or a socket handed ov"):
+        listening.sockets((), {})

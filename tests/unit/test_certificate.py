@@ -1,0 +1,68 @@
+"""Whether STARTTLS may be offered: by real certificates of every kind that openssl makes."""
+
+import subprocess
+from pathlib import Path
+
+import pytest
+from helpers.certificates import KINDS, make, openssl_dates
+
+from null521 import certificate
+
+
+def fault_of(cert: str, key: str) -> str:
+    """Why check() finds them unusable."""
+    with pytest.raises(certificate.Unusable) as raised:
+        certificate.check(cert, key)
+    prefix, colon, reason = str(raised.value).partition(": ")
+    assert (prefix, colon) == ("STARTTLS is not available", ": ")
+    return reason
+
+
+# 20 days: two UTCTimes. 100 years: from 2050 on, a GeneralizedTime (RFC 5280, 4.1.2.5).
+@pytest.mark.parametrize("days", ["20", "36500"])
+@pytest.mark.parametrize("kind", KINDS)
+def test_one_that_serves(tmp_path: Path, kind: str, days: str) -> None:
+    cert, key = make(tmp_path, kind, "-days", days)
+    certificate.check(cert, key)
+    octets = certificate.block(cert, b" CERTIFICATE-----")
+    assert certificate.validity(octets) == openssl_dates(cert)
+
+
+def test_one_of_the_last_century_and_one_of_the_far_future() -> None:
+    utc, general = b"\x17\x0d", b"\x18\x0f"
+    last = b"\x30\x1e" + utc + b"980101000000Z" + utc + b"991231235959Z"
+    assert certificate.validity(b"DER " + last) == ("19980101000000Z", "19991231235959Z")
+    far = b"\x30\x22" + general + b"20500101000000Z" + general + b"99991231235959Z"
+    assert certificate.validity(b"DER " + far) == ("20500101000000Z", "99991231235959Z")
+    assert certificate.validity(b"") == ("", "")
+
+
+def test_expired(tmp_path: Path) -> None:
+    cert, key = make(tmp_path)
+    renew = f"openssl x509 -x509toreq -in {cert} -signkey {key} -out {cert}.request && "
+    renew += f"openssl x509 -req -in {cert}.request -signkey {key} -days -1 -out {cert}"
+    subprocess.run(["sh", "-c", renew], check=True, capture_output=True)
+    fault = fault_of(cert, key)
+    assert fault == f"{cert} has a certificate that expired at {openssl_dates(cert)[1]}"
+
+
+def test_what_cannot_be_read_or_is_not_what_it_should_be(tmp_path: Path) -> None:
+    cert, key = make(tmp_path)
+    none, empty, cut = (str(tmp_path / name) for name in ("none", "empty", "cut"))
+    Path(empty).write_text("none\n")
+    Path(cut).write_text(Path(cert).read_text()[:200])
+    no_time = str(tmp_path / "no-time")
+    Path(no_time).write_text("-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n")
+    for pair, fault in {
+        (none, key): f"{none}: No such file or directory",
+        (cert, none): f"{none}: No such file or directory",
+        (cert, str(tmp_path)): f"{tmp_path}: Is a directory",
+        (empty, key): f"{empty} has no CERTIFICATE in PEM",
+        (cert, empty): f"{empty} has no PRIVATE KEY in PEM",
+        (cut, key): f"{cut} has no CERTIFICATE in PEM",
+        (key, cert): f"{key} has no CERTIFICATE in PEM",
+        (no_time, key): f"{no_time} has no certificate that can be read",
+        ("", key): "tls-cert and tls-key go together, but only one of them is set",
+        (cert, ""): "tls-cert and tls-key go together, but only one of them is set",
+    }.items():
+        assert fault_of(*pair) == fault
