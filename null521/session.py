@@ -72,6 +72,7 @@ class Session:
         self._text = text
         self._starttls = starttls
         self._encoded = {} if encoded is None else encoded
+        self.refuse_at = refuse_at
         self._column = STAGES.index(refuse_at)
         self._max_commands = max_commands
         self._max_line = max_line

@@ -32,7 +32,7 @@ def of(client: str, octets: bytes, refuse_at: str = "rcpt") -> record.Record:
     session = Session("h.example", "h.example takes no mail.", refuse_at)
     session.receive(octets)
     ending = session.ending or "eof"
-    return record.of_session(session, (client, "41872"), refuse_at, ending, 0.041, "full")
+    return record.of_session(session, (client, "41872"), ending, 0.041, "full")
 
 
 def export(moment: float, made: record.Record, more: tuple[str, ...] = ()) -> bytes:

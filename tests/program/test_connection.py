@@ -106,7 +106,7 @@ def test_terminal(launcher: Path) -> None:
             shown += os.read(ours, 4096)
     os.close(ours)
     assert process.wait(timeout=PATIENCE) == 0
-    assert b"null521: speaking SMTP on this terminal; to answer on a port: systemd-socket" in shown
+    assert b"null521: speaking SMTP here; to answer on a port: null521 serve" in shown
     assert b"521 h.example is configured NOT" in shown
     assert b"221 h.example" in shown
 

@@ -17,10 +17,9 @@ from helpers.superservers import dial, serving
 
 from null521 import log as journal
 from null521 import record
-from null521.record import Record
+from null521.record import TROUBLE, Record
 from null521.serve import log as outbox
-from null521.serve.log import MAX_WAITING, Outbox
-from null521.serve.notices import TROUBLE
+from null521.serve.log import MAX_WAITING, LogQueue
 
 SAID = b"EHLO mx.b.c\r\nMAIL FROM:<a@b.c>\r\nRCPT TO:<x@y>\r\nRCPT TO:<\0\r\nQUIT\r\n"
 
@@ -58,7 +57,7 @@ def test_a_slow_log_has_all_that_there_was_room_for(
     """In order, none twice; the others are counted, and told of once."""
     monkeypatch.setattr(outbox, "PAUSE", 0.001)
     loop = asyncio.new_event_loop()
-    box = Outbox("journal", loop)
+    box = LogQueue("journal", loop)
     count = MAX_WAITING + 1000
     for number in range(count):
         box.put(entry(number))
@@ -82,7 +81,7 @@ def test_another_place_where_a_log_is_gone(
     log: socket.socket, capfd: pytest.CaptureFixture[str]
 ) -> None:
     loop = asyncio.new_event_loop()
-    box = Outbox("journal", loop)
+    box = LogQueue("journal", loop)
     Path(journal.JOURNAL_SOCKET).unlink()
     box.put(entry(1))
     log.close()

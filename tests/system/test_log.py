@@ -174,7 +174,7 @@ def test_full(journald: Journald, launcher: Path, log: str) -> None:
         assert done.returncode == 0
         assert done.stderr.decode().startswith(f"null521: {LINE}")
         # It did wait for a journal that might yet read, and then did not wait any longer.
-        assert log == "syslog" or seconds >= journal.PATIENCE
+        assert log == "syslog" or seconds >= journal.TIMEOUT
         assert seconds < 10
     finally:
         os.kill(journald.pid, signal.SIGCONT)

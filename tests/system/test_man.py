@@ -7,7 +7,7 @@ import sys
 import pytest
 from helpers.namespaces import TREE
 
-from null521.serve.settings import MORE, Serving
+from null521.serve.settings import MORE, ServeSettings
 from null521.settings import TABLE, Settings
 
 MAN = TREE / "units" / "man"
@@ -53,7 +53,7 @@ def test_a_page_refers_to_those_beside_it(page: str) -> None:
 
 @pytest.mark.parametrize(
     ("page", "names", "defaults"),
-    [("null521.8", list(TABLE), Settings()), ("null521-serve.8", list(MORE), Serving())],
+    [("null521.8", list(TABLE), Settings()), ("null521-serve.8", list(MORE), ServeSettings())],
 )
 def test_a_page_lists_the_settings(page: str, names: list[str], defaults: Settings) -> None:
     """All of them, in their order, with what is expected and the default."""

@@ -14,7 +14,7 @@ def of(
     session = Session("h.example", "no mail", "rcpt")
     session.receive(octets)
     ending = other.get("ending", session.ending or "eof")
-    return record.of_session(session, client, "rcpt", ending, 0.25, other.get("addresses", "full"))
+    return record.of_session(session, client, ending, 0.25, other.get("addresses", "full"))
 
 
 MAIL = b"EHLO mx.b.c\r\nMAIL FROM:<a@b.c>\r\nRCPT TO:<x@y.z>\r\nRCPT TO:<v@w>\r\nQUIT\r\n"

@@ -16,8 +16,7 @@ from lab import ADDRESSES, RefusingHost, in_network
 from lab import SERVE as HOST
 from mtas import PLAIN, MailServer, assert_bounced
 
-from null521.record import MISCONFIGURED, REFUSED
-from null521.serve.notices import STARTED
+from null521.record import MISCONFIGURED, REFUSED, STARTED
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="needs root, for namespaces")
 

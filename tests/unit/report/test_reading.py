@@ -12,10 +12,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from null521.console import tables
-from null521.record import REFUSED, clean
+from null521.record import INFO, REFUSED, STARTED, Record, clean
 from null521.report.findings import KEYS, Findings
 from null521.report.reading import FIELDS, Lines, Seen, of_fields, of_line
-from null521.serve.notices import of_start
 from null521.session import MAX_MAILBOX, MAX_RECIPIENTS
 
 MADE = journals.of("192.0.2.7", journals.said("mx.example.net", "ann@example.net", "b@n", "c@n"))
@@ -55,7 +54,9 @@ def test_a_line_and_an_entry_of_the_journal_say_the_same() -> None:
 
 
 def test_our_other_records_are_no_clients(tmp_path: Path) -> None:
-    assert read(journals.line(journals.START, of_start("Answering")), tmp_path) == ([], 0)
+    assert read(
+        journals.line(journals.START, Record(STARTED, INFO, "Answering", [])), tmp_path
+    ) == ([], 0)
 
 
 @pytest.mark.parametrize(
