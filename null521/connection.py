@@ -8,11 +8,7 @@ not know what SMTP says (session.py), how TLS says it (tls.py), nor how to write
 import os
 import select
 import time
-
-# The signal module takes 6 ms to import, for its enums; this is what is underneath.
 from _signal import SIG_IGN, SIGTERM, signal
-
-# See peer.py for why this is not the socket module.
 from _socket import SHUT_WR, SO_ACCEPTCONN, SOCK_STREAM, SOL_SOCKET
 from _socket import socket as Socket
 
@@ -20,7 +16,7 @@ from null521 import log, peer, record
 from null521.session import Session
 from null521.settings import CHUNK, LINGER_OCTETS, LINGER_SECONDS, Settings
 
-MYPY = False  # for what only types need: typing itself takes as long to import as all of ours
+MYPY = False
 if MYPY:
     from null521.tls import Secured
 

@@ -55,7 +55,7 @@ def to_journal(record: Record) -> bool:
     """By systemd-python; its own socket blocks while journald's queue is full."""
     try:
         os.stat(JOURNAL_SOCKET)  # sd_journal_sendv(3) is silent if there is none
-        import _signal  # see connection.py
+        import _signal
 
         # Not systemd.journal, which takes 20 ms to import, but the function that it re-exports.
         from systemd._journal import sendv

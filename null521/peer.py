@@ -4,10 +4,7 @@ It knows sockets and what superservers put into the environment. It must not kno
 """
 
 import os
-
-# The socket module takes 7 ms to import, which is as much as the interpreter itself; what is
-# underneath it takes none (tests/system/bench/cost.py prints both).
-from _collections_abc import Mapping  # as collections.abc has it; loaded already by os
+from _collections_abc import Mapping
 from _socket import AF_INET, AF_INET6, inet_ntop, inet_pton
 from _socket import socket as Socket
 

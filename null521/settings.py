@@ -5,13 +5,13 @@ must not know what they are used for, write anything, or end the process: a clie
 """
 
 import os
-from _collections_abc import Mapping  # as collections.abc has it; loaded already by os
+from _collections_abc import Mapping
 
 from null521.log import PLACES
 from null521.session import STAGES, Session
 
 # name: (choices, or the kind of value in EXPECTED; what it is for), in the order of --help.
-# The default of each is in Settings.
+# Settings has the defaults.
 Table = dict[str, tuple[str | tuple[str, ...], str]]
 TABLE: Table = {
     "hostname": ("name", "the name in our replies"),
@@ -78,7 +78,7 @@ class Settings:
         self.warnings: list[str] = []
 
     def read(self, arguments: list[str], environ: Mapping[str, str]) -> None:
-        """Take NULL521_* from the environment, then --name=value or --name value, which win.
+        """Read NULL521_* from the environment, then --name=value or --name value, which win.
 
         A NULL521_* variable that is no setting is ignored: Kubernetes makes such variables itself
         (NULL521_SERVICE_HOST, NULL521_PORT) if a Service has our name.
@@ -132,14 +132,14 @@ class Settings:
 
 
 def read(arguments: list[str], environ: Mapping[str, str]) -> Settings:
-    """The settings of one connection; a driver of many has more of them (serving.py)."""
+    """The settings of one connection; serve/settings.py has those of a server."""
     settings = Settings()
     settings.read(arguments, environ)
     return settings
 
 
 def expected(kind: str | tuple[str, ...], words: dict[str, str] = EXPECTED) -> str:
-    """What a value of that kind looks like, in words."""
+    """A valid value of that kind, in words."""
     return words[kind] if isinstance(kind, str) else "one of " + ", ".join(kind)
 
 

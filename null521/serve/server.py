@@ -9,7 +9,7 @@ import asyncio
 import errno
 import time
 
-# The socket module's own class is a wrapper, with enums, around this one; that takes time.
+# The socket module's own class wraps this one with enums, which takes time for each connection.
 from _socket import AF_INET, AF_INET6, SOCK_STREAM
 from _socket import socket as Socket
 from collections.abc import Sequence
