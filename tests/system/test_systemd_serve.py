@@ -206,7 +206,7 @@ def test_a_bad_setting_is_told_and_mended_while_a_client_waits(fresh: Systemd) -
 
 
 def test_metrics_by_the_drop_in_of_the_documentation(fresh: Systemd) -> None:
-    _, _, text = (TREE / "units/README.md").read_text().partition("## Metrics")
+    _, _, text = (TREE / "docs/operating.md").read_text().partition("## Metrics")
     lines = re.findall(r"^    (\w+=.*)$", text.partition("\n## ")[0], re.M)
     assert "Environment=NULL521_METRICS=127.0.0.1:9521" in lines
     settings(fresh, SERVICE, *lines)
