@@ -139,12 +139,6 @@ def test_the_page_of_check_has_the_keys_of_its_json(capsys: pytest.CaptureFixtur
 # The record, its endings, and the catalog.
 
 
-def endings() -> dict[str, int]:
-    """How a session may end, and the priority of its record."""
-    table: dict[str, int] = vars(record)["ENDINGS"]
-    return table
-
-
 def entry(message_id: str) -> str:
     """What the catalog says of a record."""
     _, found, rest = CATALOG.partition(f"\n-- {message_id}\n")
@@ -154,14 +148,14 @@ def entry(message_id: str) -> str:
 
 def test_the_catalog_has_a_sentence_for_each_ending() -> None:
     lines = re.findall(r"^([a-z-]+): [a-z].*\.$", entry(record.REFUSED), re.M)
-    assert sorted(lines) == sorted(endings())
+    assert sorted(lines) == sorted(record.ENDINGS)
 
 
 def test_the_manual_has_each_ending() -> None:
     """On the first page all of them, on that of the server again those that are only its own."""
     _, _, of_all = section("null521.8", "RECORDS").partition("NULL521_ENDING")
     _, _, of_the_server = of_all.partition(".Xr null521-serve 8")
-    assert sorted(commands(of_all)) == sorted(endings())
+    assert sorted(commands(of_all)) == sorted(record.ENDINGS)
     assert commands(section("null521-serve.8", "RECORDS")) == commands(of_the_server)
 
 
@@ -174,7 +168,7 @@ def commands(lines: str) -> list[str]:
 def test_the_table_of_endings() -> None:
     priorities = {record.INFO: "info", record.NOTICE: "notice"}
     table = {row[0].strip("`"): row[1] for row in rows("operating.md", "NULL521_ENDING")}
-    assert table == {name: priorities[priority] for name, priority in endings().items()}
+    assert table == {name: priorities[priority] for name, priority in record.ENDINGS.items()}
 
 
 def test_the_catalog_has_a_text_for_each_record() -> None:
