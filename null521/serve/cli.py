@@ -191,3 +191,24 @@ async def _until(done: Callable[[], bool], seconds: float, at_once: asyncio.Even
     end = time.monotonic() + seconds
     while not done() and not at_once.is_set() and time.monotonic() < end:
         await asyncio.sleep(POLL_SECONDS)
+
+
+def help() -> str:
+    """What --help prints."""
+    from null521.console import usage
+
+    return HELP + usage.settings_table(serving.read([], {})) + HELP_TAIL
+
+
+HELP = """\
+usage: null521 serve [--SETTING=VALUE ...]
+
+Answer connections as a host that accepts no mail does: 521 to everything, as in RFC 7504.
+They come from the sockets that systemd (Accept=no), podman or inetd (wait) hands over, or
+else from those of --listen.
+"""
+
+HELP_TAIL = """
+
+SIGTERM stops it when all sessions have ended, or after the grace time; a second one, at once.
+Exit status: 0; 78 if a setting or what was handed over is invalid; 71 if it cannot listen."""
