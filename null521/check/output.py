@@ -93,7 +93,8 @@ def answers(result: Result) -> list[str]:
     if result.trouble:
         return [f"{result.label}: undetermined: {result.trouble}"]
     ranked = sorted(result.addresses, key=lambda one: one.verdict.status != result.status)
-    if len({one.verdict[:3] for one in ranked}) == 1:
+    kinds = {(one.verdict.status, one.verdict.stage, one.verdict.not_refused) for one in ranked}
+    if len(kinds) == 1:
         return [ranked[0].verdict.of(result.label)]
     return [one.verdict.of(f"{result.label} at {one.address}") for one in ranked]
 
@@ -122,17 +123,17 @@ def addresses(result: Result) -> Table:
 
 
 def _row(one: Finding) -> tuple[Cell, ...]:
-    status, stage, not_refused, _ = one.verdict
-    then = "always 521" if stage else None
-    if not_refused:
-        then = f"not to {', '.join(not_refused)}"
-    elif stage and one.answers.trouble:
+    verdict = one.verdict
+    then = "always 521" if verdict.stage else None
+    if verdict.not_refused:
+        then = f"not to {', '.join(verdict.not_refused)}"
+    elif verdict.stage and one.answers.trouble:
         then = "hangs up" if one.answers.has_hung_up else "no answer"
     times = [
         None if after is None else f"{after * 1000:.0f} ms" for after in _seconds(one).values()
     ]
-    never = NEVER if status == DOES_NOT else None
-    return (one.address, stage or never, then, *times, _starttls(one))
+    never = NEVER if verdict.status == DOES_NOT else None
+    return (one.address, verdict.stage or never, then, *times, _starttls(one))
 
 
 def _seconds(one: Finding) -> dict[str, float | None]:
@@ -213,12 +214,11 @@ def as_object(result: Result) -> dict[str, Any]:
 
 
 def _address(one: Finding) -> dict[str, Any]:
-    status, stage, not_refused, _ = one.verdict
     return {
         "address": one.address,
-        "status": status,
-        "stage": stage or None,
-        "not_refused": not_refused,
+        "status": one.verdict.status,
+        "stage": one.verdict.stage or None,
+        "not_refused": one.verdict.not_refused,
         "hangs_up": one.answers.has_hung_up,
         "trouble": one.answers.trouble,
         "seconds": _seconds(one),

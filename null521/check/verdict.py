@@ -4,8 +4,7 @@ It knows which commands have to be answered 521. It must not know how they were 
 verdict is shown.
 """
 
-from dataclasses import dataclass
-from typing import NamedTuple
+from dataclasses import dataclass, replace
 
 from null521.check.probe import NO_COMMAND, POSTMASTER, Answers, noun, shown
 
@@ -26,7 +25,8 @@ REFUSED = {
 STAGE_OF = {"greeting": "greeting", "EHLO": "helo", "HELO": "helo", "MAIL": "mail", "RCPT": "rcpt"}
 
 
-class Verdict(NamedTuple):
+@dataclass(frozen=True)
+class Verdict:
     """What the answers amount to.
 
     status: REFUSES, DOES_NOT or UNDETERMINED. stage: of the first 521, "" if there was none.
@@ -76,7 +76,7 @@ def judge(address: str, answers: Answers, secured: Answers | None) -> Finding:
     differs = under_tls.of("under TLS" if under_tls.status == UNDETERMINED else "under TLS it")
     if (clear.status, under_tls.status) == (REFUSES, DOES_NOT):
         words = f"{clear.words}; but {differs}"
-        finding.verdict = clear._replace(status=DOES_NOT, words=words)
+        finding.verdict = replace(clear, status=DOES_NOT, words=words)
     elif clear.status != under_tls.status:
         finding.fault = differs
     return finding
