@@ -69,7 +69,7 @@ class Retries:
                     if len(self._once) >= 2 * self._kept:
                         self._once = self._latest(self._once.items())
                     continue
-                triplet = self._again[key] = Triplet(first, entry)
+                triplet = self._again[key] = Triplet(first)
                 if len(self._again) >= 2 * self._kept:
                     ranked = sorted(self._again.items(), key=lambda item: item[1].rank())
                     self._again = self._latest(ranked)
@@ -90,7 +90,7 @@ class Retries:
         found.sort(
             key=lambda retry: (
                 *(not retry.still, not retry.like, -retry.tries, -retry.last),
-                str(retry[:3]),
+                str(retry),
             )
         )
         return found
@@ -104,10 +104,10 @@ class Triplet:
     """What is remembered of one client, sender and recipient: greylisting's triplet (RFC 6647)."""
 
     __slots__ = ("first", "gaps", "last", "latest", "tried", "tries")
+    latest: Entry  # set by add()
 
-    def __init__(self, moment: float, entry: Entry) -> None:
+    def __init__(self, moment: float) -> None:
         self.tries = 1
-        self.latest = entry
         self.first = self.last = self.tried = moment
         self.gaps: list[float] = []
 

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from zoneinfo import available_timezones
 
 import pytest
+from helpers.timezones import in_zone
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -80,14 +81,8 @@ ZONES = available_timezones() - {"UTC"}
 @pytest.fixture(autouse=True, scope="module")
 def berlin() -> Iterator[None]:
     """A time zone with summer time, for systemd's parser and for ours."""
-    before = os.environ.get("TZ")
-    os.environ["TZ"] = "Europe/Berlin"
-    time.tzset()
-    yield
-    del os.environ["TZ"]
-    if before is not None:
-        os.environ["TZ"] = before
-    time.tzset()
+    with in_zone("Europe/Berlin"):
+        yield
 
 
 def by_systemd(text: str) -> float | None:

@@ -1,11 +1,10 @@
 """Tables and notes, from entries of all kinds."""
 
-import os
-import time
 from collections.abc import Iterator
 from itertools import accumulate
 
 import pytest
+from helpers.timezones import in_zone
 
 from null521.console.tables import Bar, Cell, Moment, Span
 from null521.report import findings as module
@@ -29,14 +28,8 @@ NOTICE = Entry(START, ("x@ntp.example",), "2001:db8::27", "", "", "rcpt", None)
 
 @pytest.fixture(autouse=True, scope="module")
 def utc() -> Iterator[None]:
-    before = os.environ.get("TZ")
-    os.environ["TZ"] = "UTC"
-    time.tzset()
-    yield
-    del os.environ["TZ"]
-    if before is not None:
-        os.environ["TZ"] = before
-    time.tzset()
+    with in_zone("UTC"):
+        yield
 
 
 @pytest.fixture(autouse=True)
@@ -112,6 +105,20 @@ def test_the_summary() -> None:
     facts = found.facts()
     assert facts == {"records": 3, "first": START + 0.5, "last": START + 7200, "by": "helo"}
     assert (type(facts["first"]), type(facts["last"])) == (Moment, Moment)
+
+
+@pytest.mark.parametrize(
+    ("day", "zone"), [("2026-01-01 01:00:00", "CET"), ("2026-07-01 02:00:00", "CEST")]
+)
+def test_the_summary_names_the_time_zone(day: str, zone: str) -> None:
+    moment = START if zone == "CET" else START + 181 * 86400
+    with in_zone("Europe/Berlin"):
+        assert of(ANN._replace(time=moment)).summary() == f"1 record, from {day} to {day} {zone}"
+
+
+def test_records_of_the_first_second() -> None:
+    facts = of(ANN._replace(time=0.5), ANN._replace(time=0.25)).facts()
+    assert (facts["first"], facts["last"]) == (0.25, 0.5)
 
 
 def test_the_table_of_retries() -> None:
@@ -195,7 +202,8 @@ def test_a_note_about_hidden_addresses(sender: str) -> None:
     assert of(*entries, *at(ANN, *POSTFIX), limit=1).notes()[-1] == note
     assert of(*entries[:2]).notes() == []
     assert of(*at(NOTICE, 0, 600, 1200)).notes() == []
-    assert of(*at(ANN, 0, 600, 1200, sender="a.b@c")).notes() == []
+    for shown in ("a.b@c", "X@b.c", '"@"@c'):
+        assert of(*at(ANN, 0, 600, 1200, sender=shown)).notes() == []
 
 
 def test_notes_about_what_did_not_fit_into_memory(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -119,6 +119,7 @@ def test_a_line_that_is_not_a_record_is_counted(line: bytes, tmp_path: Path) -> 
     [
         (b"[]", "not a record"),
         (changed(message_id=1), "not a record"),
+        (without("time"), "Invalid isoformat string: ''"),
         (changed(time="2026-01-01T00:00:00"), "time without a zone, or out of range"),
         (changed(time="1969-12-31T23:59:59Z"), "time without a zone, or out of range"),
         (changed(time="9987-04-02T17:46:41Z"), "time without a zone, or out of range"),
@@ -177,6 +178,8 @@ def test_forged_values_are_cut_and_escaped(tmp_path: Path) -> None:
 def test_octets_that_are_not_utf_8_are_replaced() -> None:
     entry = parse_fields(0.0, {"NULL521_HELO": b"\xff\x1b", "NULL521_RECIPIENT": b"\xfe"})
     assert (entry.helo, entry.recipients) == ("\ufffd\\x1b", ("\ufffd",))
+    entry = parse_fields(0.0, {"NULL521_HELO": "\u0436\n".encode()})
+    assert entry.helo == "\u0436\\n"
     entry = parse_fields(0.0, {"NULL521_RECIPIENT": [b"a", b"\n", b"a"]})
     assert entry.recipients == ("a", r"\n")
 
@@ -197,6 +200,20 @@ def test_several_files_are_merged_by_time(tmp_path: Path) -> None:
     entries = list(lines)
     assert [entry.time - journals.START for entry in entries] == list(range(30))
     assert lines.total == lines.done == sum(os.path.getsize(name) for name in names)
+
+
+def test_entries_of_the_same_time_are_in_the_order_of_their_files(tmp_path: Path) -> None:
+    lines = [changed(helo=helo, recipient=[]) for helo in (None, "b", None, "a")]
+    for name, line in enumerate(lines):
+        (tmp_path / str(name)).write_bytes(line)
+    merged = Lines([str(tmp_path / str(name)) for name in range(4)], 0.0, 1e12)
+    assert [entry.helo for entry in merged] == [None, "b", None, "a"]
+
+
+def test_the_rest_of_a_line_that_is_too_long_is_not_a_record(tmp_path: Path) -> None:
+    good = journals.line(journals.START, RECORD)
+    assert read(b"x" * reading.MAX_LINE + good + good, tmp_path) == ([ENTRY], 1)
+    assert read(b"x" * 2 * reading.MAX_LINE + good, tmp_path) == ([], 1)
 
 
 def test_a_dash_is_standard_input(tmp_path: Path) -> None:
@@ -363,9 +380,9 @@ def test_a_folder_is_out_of_reach_if_a_journal_in_it_is(
     assert reading.out_of_reach(str(tmp_path), []) == out_of_reach
     monkeypatch.setattr(reading, "JOURNALS", (str(tmp_path / "missing"), str(tmp_path)))
     assert reading.out_of_reach(None, []) == out_of_reach
+    assert not reading.out_of_reach(None, [str(tmp_path / "other")])
     monkeypatch.setattr(reading, "JOURNALS", (str(tmp_path / "missing"),))
     assert not reading.out_of_reach(None, [])
-    assert not reading.out_of_reach(None, [str(tmp_path / "other")])
 
 
 def test_a_file_is_out_of_reach_by_itself(unreadable: set[str], tmp_path: Path) -> None:

@@ -180,7 +180,7 @@ def test_retries_are_sorted_by_how_urgent_they_are() -> None:
     unlike = [entry(4 * DAY + moment, client="192.0.2.10") for moment in at(100, 900, *[70] * 9)]
     early = [entry(4 * DAY - 9 + moment, client="192.0.2.11") for moment in at(*POSTFIX)]
     same = [entry(4 * DAY + moment, client="192.0.2.12") for moment in at(*POSTFIX)]
-    records = sorted(same + stopped + unlike + few + early + going_on, key=lambda each: each.time)
+    records = sorted(going_on + same + stopped + unlike + few + early, key=lambda each: each.time)
     assert [(retry.place, retry.still) for retry in found(*records)] == [
         ("192.0.2.12", True),
         ("192.0.2.7", True),

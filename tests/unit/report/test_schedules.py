@@ -110,6 +110,54 @@ def test_matching(gaps: list[float], names: tuple[str, ...]) -> None:
     assert matching(gaps) == names
 
 
+@pytest.mark.parametrize(
+    ("name", "gaps", "fits"),
+    [
+        # The least and the most that a message of Postfix waits, each with the slack of one try.
+        ("Postfix", [240, 600, 1200], True),
+        ("Postfix", [239, 600, 1200], False),
+        ("Postfix", [4360, 4360, 4360], True),
+        ("Postfix", [4361, 4360, 4360], False),
+        # After a wait that may be the least, the message may be of any lower age.
+        ("Postfix", [660, 700, 1400], True),
+        ("Postfix", [600, 540, 1100], True),
+        ("Postfix", [600, 539, 1100], False),
+        # One age alone fits.
+        ("Postfix", [1000, 1580, 3220], True),
+        ("Postfix", [1000, 1579, 3220], False),
+        # Each wait of Exim ends at a run of the queue, at once or half an hour later.
+        ("Exim", [3540, 5400, 8100], True),
+        ("Exim", [3539, 5400, 8100], False),
+        ("Exim", [5460, 7260, 9960], True),
+        ("Exim", [5461, 7260, 9960], False),
+        # The first waits last for two hours, and the growing ones follow in their order.
+        ("Exim", [2420, 2420, 2420, 1000, 3600], True),
+        ("Exim", [2420, 2420, 2421, 1000, 3600], False),
+        ("Exim", [900, 3600, 5400], True),
+        ("Exim", [900, 5400, 8100], False),
+        ("Exim", [12150, 18225, 27337, 21600], True),
+        ("Exim", [12150, 18225, 21600, 21600], True),
+        ("Exim", [12150, 21600, 21600], False),
+        # The waits of sendmail differ by a fifth at most, and by four minutes at most.
+        ("sendmail", [1000, 1200, 1100], True),
+        ("sendmail", [1000, 1201, 1100], False),
+        ("sendmail", [3600, 3840, 3700], True),
+        ("sendmail", [3600, 3841, 3700], False),
+        ("sendmail", [240, 240, 240], True),
+        ("sendmail", [239, 239, 239], False),
+        ("sendmail", [43200, 43200, 43200], True),
+        ("sendmail", [43200, 43201, 43200], False),
+        # A try of OpenSMTPD or qmail may be a minute early or late.
+        ("OpenSMTPD or qmail", [460, 1260, 2060], True),
+        ("OpenSMTPD or qmail", [461, 1260, 2060], False),
+        ("OpenSMTPD or qmail", [340, 1140, 1940], True),
+        ("OpenSMTPD or qmail", [339, 1140, 1940], False),
+    ],
+)
+def test_the_bounds_of_each_schedule(name: str, gaps: list[float], fits: bool) -> None:
+    assert (name in matching(gaps)) == fits
+
+
 def run(seed: int, name: str, tries: int) -> list[float]:
     return SERVERS[name](random.Random(seed), tries)
 
