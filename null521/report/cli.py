@@ -215,8 +215,3 @@ def _complain(line: str) -> None:
     """Say it on standard error; the launcher takes that away where it is the client's."""
     if sys.stderr:
         print(f"null521 report: {line}", file=sys.stderr)
-
-
-def help() -> str:
-    """What --help prints."""
-    return parser().format_help().rstrip()
