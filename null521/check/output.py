@@ -154,7 +154,7 @@ def _starttls(one: Finding) -> str | None:
 
 def _date(text: str) -> str:
     """The day of YYYYMMDDHHMMSSZ; "?" for anything else, which a hostile host may send."""
-    if text.isascii() and text[:8].isdigit() and len(text) == 15:
+    if text.isascii() and text[:-1].isdigit() and len(text) == 15:
         return f"{text[:4]}-{text[4:6]}-{text[6:8]}"
     return "?"
 

@@ -3,11 +3,8 @@
 It knows what each kind of value looks like. It must not know what the tables say.
 """
 
-import csv
-import json
-import sys
 from collections.abc import Iterable, Mapping, Sequence
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Any, NamedTuple
 
 
@@ -158,31 +155,6 @@ def rich(
         console.print(Text(note, "italic"), soft_wrap=soft_wrap)
 
 
-def as_json(facts: dict[str, Cell], tables: Iterable[Table], notes: list[str]) -> None:
-    """Print one object: the facts, a list of objects for each table, and the notes."""
-    whole: dict[str, object] = {name: _value(cell) for name, cell in facts.items()}
-    for table in tables:
-        lines = [zip(table.columns, row, strict=True) for row in table.rows]
-        whole[table.name] = [
-            {column: _value(cell) for column, cell in line if not isinstance(cell, Bar)}
-            for line in lines
-        ]
-    print(json.dumps(whole | {"notes": notes}, indent=2))
-
-
-def as_csv(table: Table) -> None:
-    """Print it as RFC 4180 has it, with a header line.
-
-    What a spreadsheet would take for a formula, and a client can say what it likes, has a "'" in
-    front of it (OWASP, "CSV Injection").
-    """
-    kept = [number for number, column in enumerate(table.columns) if column != "bar"]
-    lines = csv.writer(sys.stdout)
-    lines.writerow([table.columns[number] for number in kept])
-    for row in table.rows:
-        lines.writerow([_field(row[number]) for number in kept])
-
-
 def heading(column: str) -> str:
     """The heading of a column, from its key."""
     return column.replace("_", " ").upper()
@@ -191,21 +163,3 @@ def heading(column: str) -> str:
 def numeric(cell: Cell) -> bool:
     """Whether the cell is aligned to the right."""
     return type(cell) in (int, Span)
-
-
-def _field(cell: Cell) -> str:
-    value = _value(cell)
-    if isinstance(value, str) and value[:1] in ("=", "+", "-", "@"):
-        return "'" + value
-    if value is None or isinstance(value, list):
-        return " or ".join(value or [])
-    return "<>" if value == "" else str(value)
-
-
-def _value(cell: Cell) -> str | int | float | list[str] | None:
-    """For programs: times as ISO 8601 in UTC, spans in seconds."""
-    if isinstance(cell, Moment):
-        return datetime.fromtimestamp(cell, UTC).isoformat(timespec="milliseconds")
-    if isinstance(cell, tuple):
-        return list(cell)
-    return round(cell) if isinstance(cell, Span) else cell

@@ -157,6 +157,12 @@ def test_in_full(capsys: pytest.CaptureFixture[str]) -> None:
     assert printed(capsys, full, verbose=True) == FULL
 
 
+def test_several_lines_above_the_tables(capsys: pytest.CaptureFixture[str]) -> None:
+    several = result(a=ACCEPTS, b=refusing_at("rcpt"))
+    said = printed(capsys, several, verbose=True)
+    assert said.startswith("\n".join(output.answers(several)) + "\n\nADDRESS ")
+
+
 def test_nothing_below_the_tables(capsys: pytest.CaptureFixture[str]) -> None:
     said = printed(capsys, result(a=refusing_at("rcpt")), verbose=True)
     assert said.splitlines()[-1].startswith("sendmail 8.17.1 ")
@@ -170,6 +176,11 @@ def test_on_a_terminal(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.M
     monkeypatch.setenv("TERM", "dumb")
     monkeypatch.setenv("COLUMNS", "90")
     drawn = printed(capsys, full).splitlines()
+    monkeypatch.setenv("FORCE_COLOR", "1")
+    monkeypatch.setenv("TERM", "xterm")
+    coloured = printed(capsys, result(a=refusing_at("greeting"), b=ACCEPTS))
+    for text, colour in (("does not", 31), (QUEUES, 31), (FIRST, 33), (AT_ONCE, 32)):
+        assert f"\x1b[{colour}m{text}\x1b[0m" in coloured
     monkeypatch.setitem(sys.modules, "rich.bar", None)
     plain = printed(capsys, full)
     monkeypatch.undo()
@@ -209,6 +220,9 @@ def test_the_table_of_addresses() -> None:
     assert row(silent) == ["greeting", "no answer", "1 ms", "1 ms", None]
     assert row(ACCEPTS) == ["does not", None, "1 ms", None, "not offered"]
     assert row(SILENT) == [None, None, None, None, None]
+    slow = answers({"greeting": "220 h", "EHLO": "421 h"}, "trouble")
+    slow.replies["greeting"] = slow.replies["greeting"]._replace(seconds=1.2345)
+    assert row(slow)[2:4] == ["1234 ms", None]
 
 
 @pytest.mark.parametrize(
@@ -219,6 +233,7 @@ def test_the_table_of_addresses() -> None:
         ("2026013123595Z", "?"),
         ("202601312359590Z", "?"),
         ("2026013x235959Z", "?"),
+        ("2026013123595xZ", "?"),
         ("\u0662\u0660\u0662\u0666\u0660\u0661\u0663\u0661235959Z", "?"),
         ("20260131\x1b[2JxxxZ"[:14] + "\xe9", "?"),
     ],
@@ -306,6 +321,7 @@ def test_json(capsys: pytest.CaptureFixture[str]) -> None:
     full.left_out = [C]
     full.dns = MxFindings("h.example", [(0, ".")], True, ["f"], ["n"], "r", "t")
     text = printed(capsys, full, as_json=True)
+    assert text.startswith('{\n  "host": "h.example",\n')
     document: dict[str, Any] = json.loads(text)
     assert text.isascii()
     first, second = document.pop("addresses")

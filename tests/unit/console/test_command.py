@@ -45,6 +45,7 @@ def test_help_does_not_depend_on_the_terminal(monkeypatch: pytest.MonkeyPatch) -
     monkeypatch.setenv("COLUMNS", "20")
     assert parser().help() == wide
     assert wide.startswith("usage: null521 test ")
+    assert "\n\nWhat it does.\n\n" in wide
     assert wide.endswith("\n\nExit status: 0.")
 
 

@@ -87,12 +87,12 @@ CLIENT     RECORDS     EVERY  AT MOST
 192.0.2.1        7  1min 30s  -
 h             1000        1s  x
 
-CLIENT     RECORDS     EVERY  AT MOST
-192.0.2.1        7  1min 30s  -
-
 Another title
 
 Nothing.
+
+CLIENT     RECORDS     EVERY  AT MOST
+192.0.2.1        7  1min 30s  -
 
 a note
 
@@ -101,7 +101,7 @@ b note
 
 
 def test_plain(capsys: pytest.CaptureFixture[str]) -> None:
-    tables.plain("one\ntwo", [TABLE, UNTITLED, EMPTY], ["a note", "b note"])
+    tables.plain("one\ntwo", [TABLE, EMPTY, UNTITLED], ["a note", "b note"])
     assert capsys.readouterr().out == PLAIN
 
 
@@ -111,11 +111,11 @@ def lines(capsys: pytest.CaptureFixture[str]) -> list[str]:
 
 
 def test_rich(capsys: pytest.CaptureFixture[str]) -> None:
-    tables.rich("one\ntwo", [TABLE, UNTITLED, EMPTY], ["a note", "b note"])
+    tables.rich("one\ntwo", [TABLE, EMPTY, UNTITLED], ["a note", "b note"])
     found = lines(capsys)
     assert [line.split("  ")[0] for line in found] == [
-        *("one", "two", "A title", "CLIENT", "192.0.2.1", "h", "CLIENT", "192.0.2.1"),
-        *("Another title: Nothing.", "a note", "b note"),
+        *("one", "two", "A title", "CLIENT", "192.0.2.1", "h"),
+        *("Another title: Nothing.", "CLIENT", "192.0.2.1", "a note", "b note"),
     ]
     header, first, second = found[3:6]
     assert header.split() == ["CLIENT", "RECORDS", "EVERY", "AT", "MOST"]
@@ -136,6 +136,12 @@ def test_a_table_that_is_too_wide_is_stacked(capsys: pytest.CaptureFixture[str])
     three = Table("name", "", "", ("a", "b", "c"), [("x" * 30, "y" * 30, "z" * 30)])
     tables.rich("", [three], [])
     assert lines(capsys)[0].split() == ["A", "B", "C"]
+
+
+def test_nothing_is_cut_off(capsys: pytest.CaptureFixture[str]) -> None:
+    """A word that is too long for the terminal is continued on the next line."""
+    tables.rich("", [Table("name", "", "", ("a",), [("x" * 100,)])], [])
+    assert "".join(lines(capsys)[1:]) == "x" * 100
 
 
 def test_bars(capsys: pytest.CaptureFixture[str]) -> None:
@@ -175,3 +181,7 @@ def test_styles(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPa
         assert "mgood" not in styled
         tables.rich("", [table], [])
         assert "\x1b[31m" not in capsys.readouterr().out
+    tables.rich("summary", [TABLE], ["note"])
+    styled = capsys.readouterr().out
+    for words in ("\x1b[1msummary", "\x1b[1mA title", "\x1b[3mnote"):
+        assert words in styled

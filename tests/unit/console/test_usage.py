@@ -2,6 +2,7 @@
 
 import sys
 from importlib import import_module
+from pathlib import Path
 from types import ModuleType
 
 import pytest
@@ -66,6 +67,13 @@ def test_defaults_as_a_user_would_set_them() -> None:
 def test_help_is_printed(capsys: pytest.CaptureFixture[str], flag: str, subcommand: str) -> None:
     assert usage.show(flag, subcommand) == 0
     assert capsys.readouterr() == (usage.text(subcommand) + "\n", "")
+
+
+def test_output_that_cannot_be_written(monkeypatch: pytest.MonkeyPatch) -> None:
+    with Path("/dev/full").open("w") as full:
+        monkeypatch.setattr(sys, "stdout", full)
+        assert usage.show("--version") == 1
+    assert full.closed
 
 
 def test_the_version_is_printed(capsys: pytest.CaptureFixture[str]) -> None:
