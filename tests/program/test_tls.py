@@ -1,6 +1,5 @@
 """STARTTLS: the Session with TLS around it, without I/O, and the program with real sockets."""
 
-import os
 import socket
 import ssl
 import sys
@@ -339,9 +338,7 @@ def test_no_key_to_be_had(launcher: Path, pair: tuple[str, str], tmp_path: Path,
     if how == "unreadable":
         key.write_text("none")
     if how == "encrypted":
-        _, plain = make(tmp_path)
-        words = f"openssl pkcs8 -topk8 -passout pass:secret -in {plain} -out {key}.new"
-        assert os.system(f"{words} 2>/dev/null && mv {key}.new {key}") == 0
+        make(tmp_path, password="secret")
     with answered(launcher, *flags((pair[0], str(key)))) as to:
         to.client.sendall(b"EHLO x\r\nQUIT\r\n")
         assert to.read_all() == GREETING + OFFER_UNDER_TLS + BYE

@@ -15,8 +15,6 @@ from helpers.namespaces import TREE, Systemd
 from null521 import __version__
 from null521.record import REFUSED
 
-pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="needs root, for namespaces")
-
 NOBODY = 65534
 PACKAGE = "/usr/lib/null521/null521"
 OLDER = "0.0.1"

@@ -1,7 +1,6 @@
 """The resident pair of units as installed, under a real systemd."""
 
 import contextlib
-import os
 import re
 import subprocess
 import time
@@ -12,8 +11,6 @@ from helpers.host import CODES, SAID, active, dial, flood, settings, shown, unse
 from helpers.namespaces import PATIENCE, TREE, Systemd
 
 from null521.record import MISCONFIGURED, REFUSED
-
-pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="needs root, for namespaces")
 
 SOCKET, SERVICE = "null521-serve.socket", "null521-serve.service"
 
