@@ -303,7 +303,7 @@ def test_the_drafts_daemon_octet_for_octet() -> None:
         input=said,
         stdout=subprocess.PIPE,
         cwd=Path(__file__).parents[2],
-        env={"NULL521_HOSTNAME": "canon.inria.fr", "NULL521_LOG": "none"},
+        env={**os.environ, "NULL521_HOSTNAME": "canon.inria.fr", "NULL521_LOG": "none"},
         timeout=PATIENCE,
         check=True,
     )

@@ -307,7 +307,7 @@ def fuzzed(
         assert all("Refused" in entry["message"] for entry in server.stop())
 
 
-@settings(max_examples=300)
+@settings(max_examples=3 * settings().max_examples)
 @given(
     said=SAID,
     cuts=CUTS,

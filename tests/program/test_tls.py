@@ -151,7 +151,7 @@ class Client:
         return words
 
 
-@settings(max_examples=50)
+@settings(max_examples=settings().max_examples // 2)
 @given(st.lists(st.integers(0, 2000), max_size=8))
 def test_replies_do_not_depend_on_how_tls_is_cut(pair: tuple[str, str], cuts: list[int]) -> None:
     (_, secured), client = ready(pair), Client(unverified())
@@ -180,7 +180,7 @@ def test_a_last_word_together_with_the_end_of_tls(pair: tuple[str, str]) -> None
         assert secured.ending == ending
 
 
-@settings(max_examples=50)
+@settings(max_examples=settings().max_examples // 2)
 @given(st.binary(min_size=1, max_size=500))
 def test_what_is_not_tls_ends_it_without_a_word_in_clear(
     pair: tuple[str, str], octets: bytes
@@ -236,10 +236,10 @@ def flags(pair: tuple[str, str]) -> list[str]:
 
 def read_all(client: ssl.SSLSocket) -> bytes:
     """To the end, which has to be that of TLS: ragged, it is an error."""
-    words = b""
-    while piece := client.recv(4096):
+    words = bytearray()
+    while piece := client.recv(65536):
         words += piece
-    return words
+    return bytes(words)
 
 
 @pytest.mark.parametrize("version", [ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3])
