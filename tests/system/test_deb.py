@@ -92,7 +92,7 @@ def test_from_installing_to_purging(host: Systemd, package: Path) -> None:
     before = everything(host)
     assert "null521" not in install(host, package)
     assert host.output("null521", "--version") == f"null521 {__version__}\n"
-    for page in (TREE / "units" / "man").iterdir():
+    for page in (TREE / "docs" / "man").iterdir():
         assert "/usr/share/man/" in host.output("man", "--where", page.stem)
     assert host.output("stat", "-c", "%a %U", "/etc/null521/tls-key.pem") == "600 root\n"
     modules = host.output("find", PACKAGE, "-name", "*.py").splitlines()
