@@ -12,9 +12,9 @@ import signal
 import sys
 import time
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, NoReturn
+from typing import TYPE_CHECKING
 
-from null521.console import tables
+from null521.console import command, tables
 from null521.report import reading, timestamps, values
 from null521.report.findings import KEPT, KEYS, Findings
 from null521.report.reading import Entry, Journal, Lines
@@ -22,6 +22,7 @@ from null521.report.reading import Entry, Journal, Lines
 if TYPE_CHECKING:
     from rich.progress import Progress
 
+PROGRAM = "null521 report"
 TABLES = ("retries", "writers", "timeline")
 
 NO_PERMISSION = (
@@ -53,27 +54,22 @@ class Failure(Exception):
         self.status = status
 
 
-class Parser(argparse.ArgumentParser):
-    """One that lets run() end the process."""
-
-    def error(self, message: str) -> NoReturn:
-        raise Failure(os.EX_USAGE, f"{message}; see null521 report --help")
-
-
 def run(arguments: list[str]) -> int:
-    """Print the report that the arguments ask for; return the exit status."""
+    """Print the report that the arguments ask for; return the exit status.
+
+    SystemExit, after a line on standard error, if the arguments are wrong.
+    """
     signal.signal(signal.SIGPIPE, signal.SIG_DFL)  # like other filters: `| head` ends it silently
     with contextlib.suppress(AttributeError, ValueError):  # not every locale has all characters
         sys.stdout.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]
+    options = parser().parse_args(list(_joined(arguments)))
     try:
-        _report(parser().parse_args(list(_joined(arguments))))
-        sys.stdout.flush()
+        with command.flushed_stdout():
+            _report(options)
     except Failure as error:
         _warn(str(error))
         return error.status
     except OSError as error:
-        with contextlib.suppress(OSError):
-            sys.stdout.close()  # or the interpreter tries to write the rest when it exits
         _warn(f"cannot write the report: {error.strerror}")
         return os.EX_IOERR
     except KeyboardInterrupt:
@@ -83,19 +79,12 @@ def run(arguments: list[str]) -> int:
 
 def help() -> str:
     """What --help prints."""
-    return parser().format_help().rstrip()
+    return parser().help()
 
 
-def parser() -> argparse.ArgumentParser:
+def parser() -> command.Parser:
     """The command line, and what --help says about it."""
-    options = Parser(
-        prog="null521 report",
-        description=DESCRIPTION,
-        epilog=EPILOG,
-        # As wide everywhere, like the other help.
-        formatter_class=lambda prog: argparse.RawDescriptionHelpFormatter(prog, width=90),
-        allow_abbrev=False,
-    )
+    options = command.Parser(PROGRAM, DESCRIPTION, EPILOG, argparse.RawDescriptionHelpFormatter)
     add = options.add_argument
     add("lines", nargs="*", metavar="LINES", help="JSON lines to read instead of the journal")
     source = options.add_mutually_exclusive_group()
@@ -190,7 +179,7 @@ def _moment(flag: str, text: str | None, now: float, default: float) -> float:
 def _source(options: argparse.Namespace, since: float, until: float) -> Lines | Journal:
     if options.lines:
         if options.directory or options.file:
-            why = "give LINES or a journal, not both; see null521 report --help"
+            why = f"give LINES or a journal, not both; see {PROGRAM} --help"
             raise Failure(os.EX_USAGE, why)
         return Lines(options.lines, since, until)
     try:
@@ -222,9 +211,4 @@ def _with_bar(source: Lines | Journal, progress: "Progress") -> Iterator[Entry]:
 def _warn(line: str) -> None:
     """Print it on standard error, which is None where the launcher has closed it."""
     if sys.stderr:
-        print(f"null521 report: {line}", file=sys.stderr)
-
-
-def help() -> str:
-    """What --help prints."""
-    return parser().format_help().rstrip()
+        print(f"{PROGRAM}: {line}", file=sys.stderr)
