@@ -180,7 +180,7 @@ def disturbed(draw: st.DrawFn) -> list[float]:
 # Equal gaps, around the least and the most that any server waits.
 EVEN = st.builds(
     lambda gap, tries: [gap] * tries,
-    st.floats(0, 400) | st.floats(0.9 * LONGEST, 1.1 * LONGEST),
+    st.integers(0, 400) | st.floats(0.9 * LONGEST, 1.1 * LONGEST),
     st.integers(0, 16),
 )
 GAPS = RANDOM | EVEN | RUNS | disturbed()
