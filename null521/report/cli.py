@@ -22,6 +22,7 @@ from null521.report.reading import Entry, Journal, Lines
 if TYPE_CHECKING:
     from rich.progress import Progress
 
+PROGRAM = "null521 report"
 TABLES = ("retries", "writers", "timeline")
 
 NO_PERMISSION = (
@@ -54,7 +55,10 @@ class Failure(Exception):
 
 
 def run(arguments: list[str]) -> int:
-    """Print the report that the arguments ask for; return the exit status."""
+    """Print the report that the arguments ask for; return the exit status.
+
+    SystemExit, after a line on standard error, if the arguments are wrong.
+    """
     signal.signal(signal.SIGPIPE, signal.SIG_DFL)  # like other filters: `| head` ends it silently
     with contextlib.suppress(AttributeError, ValueError):  # not every locale has all characters
         sys.stdout.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]
@@ -80,8 +84,7 @@ def help() -> str:
 
 def parser() -> command.Parser:
     """The command line, and what --help says about it."""
-    layout = argparse.RawDescriptionHelpFormatter
-    options = command.Parser("null521 report", DESCRIPTION, EPILOG, layout)
+    options = command.Parser(PROGRAM, DESCRIPTION, EPILOG, argparse.RawDescriptionHelpFormatter)
     add = options.add_argument
     add("lines", nargs="*", metavar="LINES", help="JSON lines to read instead of the journal")
     source = options.add_mutually_exclusive_group()
@@ -176,7 +179,7 @@ def _moment(flag: str, text: str | None, now: float, default: float) -> float:
 def _source(options: argparse.Namespace, since: float, until: float) -> Lines | Journal:
     if options.lines:
         if options.directory or options.file:
-            why = "give LINES or a journal, not both; see null521 report --help"
+            why = f"give LINES or a journal, not both; see {PROGRAM} --help"
             raise Failure(os.EX_USAGE, why)
         return Lines(options.lines, since, until)
     try:
@@ -208,4 +211,4 @@ def _with_bar(source: Lines | Journal, progress: "Progress") -> Iterator[Entry]:
 def _warn(line: str) -> None:
     """Print it on standard error, which is None where the launcher has closed it."""
     if sys.stderr:
-        print(f"null521 report: {line}", file=sys.stderr)
+        print(f"{PROGRAM}: {line}", file=sys.stderr)

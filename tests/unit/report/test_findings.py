@@ -34,6 +34,7 @@ def utc() -> Iterator[None]:
 
 @pytest.fixture(autouse=True)
 def no_cache() -> None:
+    """No test profits from what another one has looked up."""
     module._network.cache_clear()
 
 

@@ -37,6 +37,12 @@ ENTRY = Entry(
 GOOD = json.loads(journals.line(journals.START, RECORD))
 
 
+@pytest.fixture(autouse=True)
+def no_cache() -> None:
+    """No test profits from what another one has read."""
+    reading._text.cache_clear()
+
+
 def changed(**fields: object) -> bytes:
     return json.dumps(GOOD | fields).encode()
 

@@ -87,8 +87,12 @@ def test_days_begin_at_midnight_and_weeks_on_a_monday(zone: str, start: float) -
             weeks.add(start + 6 * 86400 * hour // 24)
             if hour < 24 * 20:
                 days.add(start + 3600 * hour)
-        begins = [time.localtime(moment) for moment, _ in days.rows()]
+        rows = list(days.rows())
+        begins = [time.localtime(moment) for moment, _ in rows]
         first = time.localtime(next(weeks.rows())[0])
+    hours = [start + 3600 * hour for hour in range(24 * 20)]
+    for begin, count in rows:
+        assert count == sum(begin <= moment < begin + 86400 for moment in hours)
     assert {(begin.tm_hour, begin.tm_min) for begin in begins} == {(0, 0)}
     assert days.width == 86400
     assert (first.tm_wday, first.tm_hour, first.tm_min) == (0, 0, 0)
