@@ -54,7 +54,16 @@ def test_the_socket_is_believed_before_the_environment(
         ({"NCAT_REMOTE_ADDR": "192.0.2.1", "NCAT_REMOTE_PORT": "65535"}, ("192.0.2.1", "65535")),
         ({"REMOTE_ADDR": "192.0.2.1", "REMOTE_PORT": "1\n"}, ("192.0.2.1", "")),
         ({"REMOTE_HOST": "<no address>", "SOCAT_PEERADDR": "192.0.2.1"}, ("192.0.2.1", "")),
+        ({"REMOTE_ADDR": "192.0.2.1", "REMOTE_PORT": "٣"}, ("192.0.2.1", "")),
+        ({"REMOTE_ADDR": "192.0.2.1", "REMOTE_PORT": "12345"}, ("192.0.2.1", "12345")),
+        ({"REMOTE_ADDR": "192.0.2.1", "REMOTE_PORT": "123456"}, ("192.0.2.1", "")),
+        ({"REMOTE_ADDR": "192.0.2.1", "REMOTE_PORT": ""}, ("192.0.2.1", "")),
         ({"REMOTE_ADDR": "mail.example", "REMOTE_PORT": "25"}, ("", "")),
+        # The first that has an address, with its own port.
+        (
+            {"TCPREMOTEIP": "192.0.2.2", "NCAT_REMOTE_ADDR": "192.0.2.3", "REMOTE_PORT": "1"},
+            ("192.0.2.2", ""),
+        ),
         ({}, ("", "")),
     ],
 )
@@ -76,13 +85,28 @@ def test_a_client_that_is_gone_already() -> None:
         assert caller(connection, {"REMOTE_ADDR": "192.0.2.1"}) == ("192.0.2.1", "")
 
 
+def test_a_socket_of_the_network_that_was_never_connected() -> None:
+    for family in (socket.AF_INET, socket.AF_INET6):
+        with socket.socket(family) as unconnected:
+            assert caller(unconnected, {"REMOTE_HOST": "::1"}) == ("::1", "")
+            assert caller(unconnected, {}) == ("", "")
+
+
 @pytest.mark.parametrize(
     ("text", "address"),
     [
         ("192.0.2.1", "192.0.2.1"),
         ("2001:DB8:0:0::1", "2001:db8::1"),
         ("::FFFF:192.0.2.1", "192.0.2.1"),
+        ("::ffff:0:192.0.2.1", "::ffff:0:c000:201"),
+        ("::192.0.2.1", "::192.0.2.1"),
+        ("1::ffff:192.0.2.1", "1::ffff:c000:201"),
         ("fe80::1%eth0", "fe80::1"),
+        ("[fe80::1%eth0%1]", "fe80::1"),
+        ("[2001:db8::1]", "2001:db8::1"),
+        ("[192.0.2.1]", "192.0.2.1"),
+        (" 192.0.2.1", ""),
+        ("X192.0.2.1X", ""),
         ("192.0.2.1\0", ""),
         ("192.0.2.256", ""),
         ("192.0.2", ""),
