@@ -8,7 +8,7 @@ to another certificate shows only in context().
 import time
 from binascii import a2b_base64
 
-MYPY = False  # see connection.py
+MYPY = False
 if MYPY:
     import ssl
 

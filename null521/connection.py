@@ -1,47 +1,32 @@
-"""One connection: read, reply, keep the deadlines, say goodbye, remember.
+"""One client of a process of its own: read, reply, keep the deadlines, close, remember.
 
-The driver for a process that a superserver starts for each client. It knows descriptors, the clock,
-and when TLS begins. It must not know what SMTP says (session.py does), how TLS says it (tls.py
-does), nor how a record is written down.
+The first of two drivers of a Session, for the process that a superserver starts for each client
+(serve/connection.py is the second). It knows descriptors, the clock, and when TLS begins. It must
+not know what SMTP says (session.py), how TLS says it (tls.py), nor how to write a record (log.py).
 """
 
 import os
 import select
 import time
-
-# The signal module takes 6 ms to import, for its enums; this is what is underneath.
 from _signal import SIG_IGN, SIGTERM, signal
-
-# See peer.py for why this is not the socket module.
 from _socket import SHUT_WR, SO_ACCEPTCONN, SOCK_STREAM, SOL_SOCKET
 from _socket import socket as Socket
 
 from null521 import log, peer, record
 from null521.session import Session
-from null521.settings import Settings
+from null521.settings import CHUNK, LINGER_OCTETS, LINGER_SECONDS, Settings
 
-MYPY = False  # for what only types need: typing itself takes as long to import as all of ours
+MYPY = False
 if MYPY:
     from null521.tls import Secured
-
-LISTEN_FDS_START = 3  # sd_listen_fds(3)
-
-CHUNK = 4096  # octets asked for at a time
-
-# The goodbye's own bounds, for a client that goes on sending after its last reply; server.py's too.
-LINGER_SECONDS = 2.0
-LINGER_OCTETS = 16 * 2**20
 
 CLOSED = "standard input is closed, but should be a connection; see null521 --help"
 LISTENING = (
     "standard input is a listening socket, but should be an accepted connection: "
-    "Accept=yes for systemd, nowait for inetd, wait = no for xinetd"
+    "Accept=yes for systemd, nowait for inetd, wait = no for xinetd; or use null521 serve"
 )
 NO_STREAM = "standard input is a datagram socket, but SMTP needs a stream: use TCP"
-TERMINAL = (
-    "speaking SMTP on this terminal; to answer on a port: "
-    "systemd-socket-activate --accept --inetd -l 127.0.0.1:2525 null521"
-)
+TERMINAL = "speaking SMTP here; to answer on a port: null521 serve --listen=127.0.0.1:2525"
 
 
 def run(settings: Settings) -> int:
@@ -56,33 +41,31 @@ def run(settings: Settings) -> int:
     client = peer.caller(connection, os.environ)
     on_terminal = is_open(reading) and os.isatty(reading) and not client[0]
     if not on_terminal:
-        shield_stderr(reading, writing)
-    misfit = unfit(reading, connection)
-    if misfit:
-        settings.faults.append(misfit)
+        divert_stderr(reading, writing)
+    wrong = misuse(reading, connection)
+    if wrong:
+        settings.faults.append(wrong)
     else:
         if on_terminal:
             log.to_stderr(record.of_fault(TERMINAL))
         answer(settings, reading, writing, connection, client)
     for warning in settings.warnings:
-        log.complain(settings.log, record.of_fault(warning, record.WARNING))
+        log.warn(settings.log, record.of_fault(warning, record.WARNING))
     for fault in settings.faults:
-        log.complain(settings.log, record.of_fault(fault))
+        log.warn(settings.log, record.of_fault(fault))
     return os.EX_CONFIG if settings.faults else os.EX_OK
 
 
 def handed_over() -> tuple[int, int]:
     """The descriptors to read from and write to: systemd's, or else standard input and output."""
-    environ = os.environ
-    if environ.get("LISTEN_PID") == str(os.getpid()) and environ.get("LISTEN_FDS", "0") != "0":
-        return LISTEN_FDS_START, LISTEN_FDS_START
-    if is_open(0) and not is_open(1):
-        return 0, 0
-    return 0, 1
+    descriptors = peer.listen_fds(os.environ)
+    if descriptors:
+        return descriptors[0], descriptors[0]
+    return 0, 0 if is_open(0) and not is_open(1) else 1
 
 
-def shield_stderr(reading: int, writing: int) -> None:
-    """Point standard error away from the client, to whom inetd and xinetd connect it as well."""
+def divert_stderr(reading: int, writing: int) -> None:
+    """Point standard error away from the client, to which inetd and xinetd connect it as well."""
     clients = [os.fstat(fd) for fd in (reading, writing) if is_open(fd)]
     if is_open(2) and not any(os.path.samestat(os.fstat(2), client) for client in clients):
         return
@@ -96,7 +79,7 @@ def shield_stderr(reading: int, writing: int) -> None:
         os.close(null)
 
 
-def unfit(reading: int, connection: Socket | None) -> str:
+def misuse(reading: int, connection: Socket | None) -> str:
     """What is wrong with what was handed over, or "" if nothing is."""
     if connection is None:
         return "" if is_open(reading) else CLOSED
@@ -106,11 +89,7 @@ def unfit(reading: int, connection: Socket | None) -> str:
 
 
 def answer(
-    settings: Settings,
-    reading: int,
-    writing: int,
-    connection: Socket | None,
-    client: tuple[str, str],
+    settings: Settings, reading: int, writing: int, connection: Socket | None, client: peer.Caller
 ) -> None:
     """The session of one client, from the greeting to the record of it."""
     session = settings.session(starttls=offers_starttls(settings))
@@ -122,36 +101,33 @@ def answer(
         ending = converse(session, reading, writing, settings, end)
     finally:
         for fd in (reading, writing):
-            if os.isatty(fd):  # for it would stay so for the shell behind us
+            if os.isatty(fd):  # otherwise the shell would find it so
                 os.set_blocking(fd, True)
     seconds = time.monotonic() - start
-    # The rest takes moments, in which socat would end us: it sends SIGTERM once the client is gone.
+    # What follows takes moments, but socat sends SIGTERM as soon as the client has disconnected.
     signal(SIGTERM, SIG_IGN)
     if connection is not None:
-        goodbye(connection, reading)
-    entry = record.of_session(
-        session, client, settings.refuse_at, ending, seconds, settings.log_addresses
-    )
-    log.write(settings.log, entry)
+        linger(connection, reading)
+    show = settings.log_addresses
+    log.write(settings.log, record.of_session(session, client, ending, seconds, show))
 
 
 def converse(session: Session, reading: int, writing: int, settings: Settings, end: float) -> str:
-    """Read and reply until the session is over; return how it ended.
+    """Read and reply until the session is over; return its ending, one of record.ENDINGS.
 
-    "quit", "limit" (of commands or octets), "eof", "reset", "idle", "deadline", or "tls" (that did
-    not come about). end: by time.monotonic().
+    end: by time.monotonic().
     """
     idle = settings.idle_timeout
     speaker: Session | Secured = session
-    owed = session.greeting()
+    unsent = session.greeting()
     while True:
-        ending = send(writing, owed, idle, end) or speaker.ending
+        ending = send(writing, unsent, idle, end) or speaker.ending
         if ending:
             return ending
-        owed = b""
+        unsent = b""
         ending = wait(reading, select.POLLIN, idle, end)
         if ending:
-            # All that we owed is sent, so there is room for one line more.
+            # All replies are sent, so the socket has room for one line more.
             send(writing, speaker.refusal(), 0.0, time.monotonic() + LINGER_SECONDS)
             return ending
         try:
@@ -162,10 +138,10 @@ def converse(session: Session, reading: int, writing: int, settings: Settings, e
             return "reset"
         if not octets:
             return "eof"
-        owed = speaker.receive(octets)
+        unsent = speaker.receive(octets)
         if session.asked_for_tls:
             speaker = secured(session, settings)
-            owed += session.starttls(ready=speaker is not session)
+            unsent += session.starttls(ready=speaker is not session)
 
 
 def offers_starttls(settings: Settings) -> bool:
@@ -197,7 +173,7 @@ def secured(session: Session, settings: Settings) -> "Session | Secured":
 
 
 def send(writing: int, octets: bytes, idle: float, end: float) -> str:
-    """Send it all; return "" or, as converse() does, why that could not be."""
+    """Send it all; return "" or the ending that prevented it."""
     while octets:
         ending = wait(writing, select.POLLOUT, idle, end)
         if ending:
@@ -212,7 +188,7 @@ def send(writing: int, octets: bytes, idle: float, end: float) -> str:
 
 
 def wait(fd: int, event: int, idle: float, end: float) -> str:
-    """Wait for the event; return "" when it is there, or else which deadline has passed."""
+    """Wait for the event; return "" when it has come, or else which deadline has passed."""
     left = end - time.monotonic()
     if left <= 0:
         return "deadline"
@@ -223,16 +199,16 @@ def wait(fd: int, event: int, idle: float, end: float) -> str:
     return "idle" if idle < left else "deadline"
 
 
-def goodbye(connection: Socket, reading: int) -> None:
-    """Let the last reply arrive.
+def linger(connection: Socket, reading: int) -> None:
+    """Let the last reply arrive: what nginx calls a lingering close.
 
     To close a socket with octets unread sends a RST, and a RST can destroy what the client has
-    not read yet (RFC 9293, 3.10.4; RFC 1122, 4.2.2.13). So: no more from us, then read until
-    the client has closed too, within bounds.
+    not read yet (RFC 9293, 3.10.4; RFC 1122, 4.2.2.13). So shut down the sending side first, then
+    read until the client has closed too, within bounds.
     """
     try:
         connection.shutdown(SHUT_WR)
-    except OSError:  # ENOTCONN: it is gone already
+    except OSError:  # ENOTCONN: the client has disconnected
         return
     end = time.monotonic() + LINGER_SECONDS
     left = LINGER_OCTETS
@@ -257,7 +233,7 @@ def as_socket(fd: int) -> Socket | None:
 
 
 def is_open(fd: int) -> bool:
-    """Whether there is anything behind the descriptor."""
+    """Whether the descriptor is open."""
     try:
         os.fstat(fd)
     except OSError:

@@ -1,6 +1,6 @@
 """A record as a JSON object on a line of its own.
 
-It knows the names that the fields have there. It must not know where the line goes.
+It knows the fields' names there. It must not know where the line goes.
 """
 
 import json
@@ -15,7 +15,7 @@ MAX_LINE = 4096
 def json_line(record: Record) -> bytes:
     """One JSON object on a line, with the fields' names in lower case.
 
-    RECIPIENT, which may come several times, is a list; numbers are numbers.
+    RECIPIENT, which may repeat, is a list; numbers are numbers.
     """
     now = time.time()
     second = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(now))
@@ -32,7 +32,7 @@ def json_line(record: Record) -> bytes:
             entry["recipient"] = recipients
         else:
             entry[name.lower()] = value
-    # A longer line could block, or be torn by another process that writes to the same pipe.
+    # A longer line could block, or be cut by another process that writes to the same pipe.
     line = json.dumps(entry, ensure_ascii=False).encode()
     if len(line) >= MAX_LINE:
         entry["message"] = record.message[:200]  # it repeats the fields

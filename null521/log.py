@@ -1,7 +1,7 @@
 """Where records go: journald, syslog, standard error, JSON lines, or nowhere.
 
-It knows how each of them takes a record, and that none may hold us up. It must not know what a
-record is about, nor be called while a client still waits.
+It knows how each of them takes a record, and that none may delay us. It must not know what a record
+is about, nor be called while a client still waits. serve/log.py does the same for many clients.
 """
 
 import os
@@ -9,43 +9,53 @@ import select
 
 from null521.record import Record
 
-# Below, what is costly to import is imported where it is used: of all the ways that a record can
-# go, a run takes one.
+# What is costly to import is imported below, where it is used: one run needs one place.
+
+# What each value of the setting `log` means: the places that are tried, in this order.
+PLACES = {
+    "auto": ("journal", "syslog", "stderr"),
+    "journal": ("journal", "stderr"),
+    "syslog": ("syslog", "stderr"),
+    "stderr": ("stderr",),
+    "json": ("json",),
+    "none": (),
+}
 
 JOURNAL_SOCKET = "/run/systemd/journal/socket"
 SYSLOG_SOCKET = "/dev/log"
 IDENTIFIER = "null521"
 LOG_MAIL = 2 << 3  # syslog(3): facility "mail"
 
-# How long a journal that is full may hold us up, in seconds.
-PATIENCE = 1.0
+# How long a full journal may delay us, in seconds.
+TIMEOUT = 1.0
 # What a pipe that poll() calls writable takes without blocking, and syslog daemons in one line.
 MAX_LINE = 4096  # PIPE_BUF, pipe(7)
 
 
 def write(log: str, record: Record) -> None:
-    """Hand the record to the first of the places that `log` names which takes it.
+    """Hand the record to the first place that accepts it; `log` is a key of PLACES.
 
-    Standard error is the last resort, for a handler points it at /dev/null where it belongs to
-    the client. Never raises for what a place does, and returns within about PATIENCE seconds.
+    Standard error is the last resort; a handler points it at /dev/null if it is the client's. Never
+    raises because of a place, and returns within about TIMEOUT seconds.
     """
     for place in PLACES[log]:
-        if place(record):
+        if WRITERS[place](record):
             return
 
 
-def complain(log: str, record: Record) -> None:
-    """Write a record that somebody must read: on standard error too, unless that leads there."""
-    taken = any(place(record) for place in PLACES[log] if place is not to_stderr)
-    if not taken or not (log == "json" or "JOURNAL_STREAM" in os.environ):
+def warn(log: str, record: Record) -> None:
+    """Write a record that the administrator must see: on standard error too."""
+    accepted = any(WRITERS[place](record) for place in PLACES[log] if place != "stderr")
+    # Unless the log is read there anyway: by systemd, or as JSON.
+    if not accepted or not (log == "json" or "JOURNAL_STREAM" in os.environ):
         to_stderr(record)
 
 
 def to_journal(record: Record) -> bool:
     """By systemd-python; its own socket blocks while journald's queue is full."""
     try:
-        os.stat(JOURNAL_SOCKET)  # sd_journal_sendv(3) is silent where there is none
-        import _signal  # see handler.py
+        os.stat(JOURNAL_SOCKET)  # sd_journal_sendv(3) is silent if there is none
+        import _signal
 
         # Not systemd.journal, which takes 20 ms to import, but the function that it re-exports.
         from systemd._journal import sendv
@@ -54,10 +64,10 @@ def to_journal(record: Record) -> bool:
     # A handler that does nothing makes the blocked sendmsg(2) end with EINTR: signal(7).
     before = _signal.signal(_signal.SIGALRM, lambda number, frame: None)
     _signal.pthread_sigmask(_signal.SIG_UNBLOCK, [_signal.SIGALRM])  # a mask is inherited
-    _signal.setitimer(_signal.ITIMER_REAL, PATIENCE)
+    _signal.setitimer(_signal.ITIMER_REAL, TIMEOUT)
     try:
         sendv(*journal_fields(record))
-    except OSError:  # nobody listens any more, or nobody reads
+    except OSError:  # journald has stopped, or does not read
         return False
     finally:
         _signal.setitimer(_signal.ITIMER_REAL, 0)
@@ -66,7 +76,7 @@ def to_journal(record: Record) -> bool:
 
 
 def to_syslog(record: Record) -> bool:
-    """By the local socket, for syslog(3) blocks and does not say when it fails."""
+    """By the local socket, because syslog(3) blocks and hides failures."""
     from _socket import AF_UNIX, MSG_DONTWAIT, SOCK_DGRAM, socket
 
     try:
@@ -84,7 +94,7 @@ def to_stderr(record: Record) -> bool:
 
 
 def to_json(record: Record) -> bool:
-    """One JSON object a line on standard error, for standard output is the client."""
+    """One JSON object a line on standard error, because standard output is the client."""
     from null521.jsonline import json_line
 
     return _to_descriptor_2(json_line(record))
@@ -94,7 +104,7 @@ def _to_descriptor_2(line: bytes) -> bool:
     try:
         writable = select.poll()
         writable.register(2, select.POLLOUT)
-        return bool(writable.poll(PATIENCE * 1000)) and os.write(2, line) > 0
+        return bool(writable.poll(TIMEOUT * 1000)) and os.write(2, line) > 0
     except OSError:
         return False
 
@@ -112,7 +122,7 @@ def journal_fields(record: Record) -> list[bytes]:
 
 
 def syslog_line(record: Record) -> bytes:
-    """As local syslog daemons take it: RFC 3164, without the time, which they know."""
+    """As local syslog daemons take it: RFC 3164, without the time, which they add."""
     return _cut(f"<{LOG_MAIL | record.priority}>{IDENTIFIER}[{os.getpid()}]: {record.message}")
 
 
@@ -125,11 +135,5 @@ def _cut(line: str) -> bytes:
     return line.encode("utf-8", "replace")[: MAX_LINE - 1]
 
 
-PLACES = {
-    "auto": (to_journal, to_syslog, to_stderr),
-    "journal": (to_journal, to_stderr),
-    "syslog": (to_syslog, to_stderr),
-    "stderr": (to_stderr,),
-    "json": (to_json,),
-    "none": (),
-}
+# Each returns whether the place has accepted the record.
+WRITERS = {"journal": to_journal, "syslog": to_syslog, "stderr": to_stderr, "json": to_json}

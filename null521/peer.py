@@ -1,11 +1,10 @@
-"""Who is calling: the address and port of the client at the other end.
+"""What superservers hand over: descriptors, and who is calling.
 
 It knows sockets and what superservers put into the environment. It must not know the dialogue.
 """
 
-# The socket module takes 7 ms to import, which is as much as the interpreter itself; what is
-# underneath it takes none (tests/system/bench/cost.py prints both).
-from _collections_abc import Mapping  # as collections.abc has it; loaded already by os
+import os
+from _collections_abc import Mapping
 from _socket import AF_INET, AF_INET6, inet_ntop, inet_pton
 from _socket import socket as Socket
 
@@ -20,17 +19,28 @@ VARIABLES = (
 )
 
 
-def caller(connection: Socket | None, environ: Mapping[str, str]) -> tuple[str, str]:
-    """The client's IP address and port, each "" where there is none to be known.
+Caller = tuple[str, str]  # IP address and port, each "" if unknown
 
-    The socket is asked first: the environment can be that of another client (inetutils-inetd
-    leaves the previous one's there for "wait" services). It is believed only where the socket
+
+def listen_fds(environ: Mapping[str, str]) -> range:
+    """The descriptors that systemd or podman has handed to this process: sd_listen_fds(3)."""
+    count = environ.get("LISTEN_FDS", "")
+    if environ.get("LISTEN_PID") != str(os.getpid()) or not (count.isascii() and count.isdigit()):
+        return range(0)
+    return range(3, 3 + int(count[:9]))
+
+
+def caller(connection: Socket | None, environ: Mapping[str, str]) -> Caller:
+    """The client's IP address and port, each "" if unknown.
+
+    The socket is asked first, because the environment can be another client's (inetutils-inetd
+    leaves the previous one's there for "wait" services). The environment counts only if the socket
     knows nothing: behind a pipe or socketpair, or when the client has already reset it.
     """
     if connection is not None and connection.family in (AF_INET, AF_INET6):
         try:
             address, port = connection.getpeername()[:2]
-        except OSError:  # ENOTCONN: gone already
+        except OSError:  # ENOTCONN: the client has disconnected
             pass
         else:
             return plain_address(address), str(port)

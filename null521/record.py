@@ -1,24 +1,38 @@
-"""What is remembered of one connection, made safe to show.
+"""What is remembered of one connection, and what a server says of itself, safe to show.
 
-It knows the names of the fields and what a hostile client may not put into them. It must not know
-where records go, nor how the octets were got.
+It knows all records: their message ids, their fields, and how a session can end. It knows what a
+hostile client may not put into them. It must not know where records go, nor how octets came.
 """
 
 from null521.session import MAX_HELO, MAX_MAILBOX, Session
 
+ERROR, WARNING, NOTICE, INFO = 3, 4, 5, 6  # syslog(3)
+
 # Ours alone, and explained in the catalog that journalctl -x shows (units/null521.catalog).
 REFUSED = "adc0197229224739b70f918f356cfe68"
 MISCONFIGURED = "a9716ff62e6747459a2d54fff730ff40"
+STARTED = "4c336d5b6cf04842aac6193614c03677"
+TROUBLE = "a529e6a4c4ec4e4491a4b06601d898bf"
 
-ERROR, WARNING, NOTICE, INFO = 3, 4, 5, 6  # syslog(3)
+# How a session can end, and the priority of its record.
+ENDINGS = {
+    # The client said QUIT, closed its side without, or broke the connection.
+    "quit": INFO, "eof": INFO, "reset": INFO,
+    # It was over a bound: silent too long, connected too long, too many commands or octets.
+    "idle": NOTICE, "deadline": NOTICE, "limit": NOTICE,
+    # Its TLS handshake failed.
+    "tls": NOTICE,
+    # Of `null521 serve` alone: over a limit on connections, PROXY header refused, server stopped.
+    "too-many": NOTICE, "proxy": NOTICE, "stopped": NOTICE,
+}  # fmt: skip
+
+Fields = list[tuple[str, str | int]]
 
 
 class Record:
     """One line for people and its fields for programs; fields with several values repeat."""
 
-    def __init__(
-        self, message_id: str, priority: int, message: str, fields: list[tuple[str, str | int]]
-    ) -> None:
+    def __init__(self, message_id: str, priority: int, message: str, fields: Fields) -> None:
         self.message_id = message_id
         self.priority = priority
         self.message = message
@@ -28,22 +42,21 @@ class Record:
 def of_session(
     session: Session,
     client: tuple[str, str],
-    refuse_at: str,
     ending: str,
     seconds: float,
-    addresses: str,
+    show: str,
     proxy: str = "",
 ) -> Record:
     """The record of a session that is over.
 
     client: address and port, from peer.caller(). seconds: from the greeting to the end.
-    addresses: "full", "domain" or "none": how much of sender and recipients is kept. proxy: where
-    the client came through one, its address, or why its header is not believed.
+    show: "full", "domain" or "none": how much of mail addresses. proxy: if the
+    client came through one, its address, or why its header was refused.
     """
     address, port = client
     helo = clean(session.helo, MAX_HELO)
-    sender = None if session.sender is None else mailbox(session.sender, addresses)
-    recipients = [mailbox(path, addresses) for path in session.recipients]
+    sender = None if session.sender is None else mailbox(session.sender, show)
+    recipients = [mailbox(path, show) for path in session.recipients]
 
     message = f"Refused {address or 'a local client'}"
     if helo:
@@ -67,7 +80,7 @@ def of_session(
         ("SENDER", sender),
         *[("RECIPIENT", recipient) for recipient in recipients],
         ("RECIPIENTS", session.recipient_count),
-        ("REFUSE_AT", refuse_at),
+        ("REFUSE_AT", session.refuse_at),
         ("TLS", session.tls or None),
         ("COMMANDS", session.commands),
         ("OCTETS", session.octets),
@@ -75,21 +88,19 @@ def of_session(
         ("ENDING", ending),
     ]
     fields = [(name, value) for name, value in known if value is not None]
-    priority = INFO if ending in ("quit", "eof", "reset") else NOTICE
-    return Record(REFUSED, priority, message, fields)
+    return Record(REFUSED, ENDINGS[ending], message, fields)
 
 
 def of_fault(fault: str, priority: int = ERROR) -> Record:
-    """The record of a setting that is no good, or of a wrong thing handed to us."""
+    """The record of an invalid setting, or of a wrong thing handed to us."""
     return Record(MISCONFIGURED, priority, fault, [])
 
 
 def clean(octets: bytes, limit: int) -> str:
     """What a client said, all but printable characters escaped, cut to `limit` characters.
 
-    Printable is meant as by Unicode, for SMTPUTF8 (RFC 6531) is on offer. Escaped are control
-    characters, line ends, what is not UTF-8, marks that turn the direction of writing, and the
-    backslash.
+    Printable by Unicode, because we offer SMTPUTF8 (RFC 6531). Escaped are control characters, line
+    ends, what is not UTF-8, marks that turn the direction of writing, and the backslash.
     """
     text = octets.replace(b"\\", rb"\\").decode("utf-8", "backslashreplace")
     if text.isprintable():

@@ -6,23 +6,23 @@ It must not know of sockets, clocks, settings, logs, TLS, or who is calling: dri
 
 STAGES = ("greeting", "helo", "mail", "rcpt")
 
-# A reply is a code, an enhanced status code and a text. The enhanced code is shown only once
-# EHLO has offered it, and never in answer to HELO or EHLO (RFC 2034, sections 3 and 4).
-# No reply here is a 354, so no message can ever be sent to us.
+# A reply is a code, an enhanced status code and a text. The enhanced code is sent only after EHLO
+# has offered it, and never in reply to HELO or EHLO (RFC 2034, sections 3 and 4).
+# No reply is a 354, so no message can ever be sent to us.
 REFUSE = (521, "5.3.2", "{text}")
 SERVICE = (220, "", "{hostname} ESMTP null521")
 OFFER = (250, "", "{hostname}\nPIPELINING\nENHANCEDSTATUSCODES\n8BITMIME\nSMTPUTF8{starttls}")
 HELLO = (250, "", "{hostname}")
 OK = (250, "2.0.0", "OK")
 SENDER = (250, "2.1.0", "OK")
-GOODBYE = (221, "2.0.0", "{hostname}")
-# Where STARTTLS is not on offer, for the lack of a certificate or after it has succeeded, REFUSE
-# stands in the place of READY.
+CLOSING = (221, "2.0.0", "{hostname}")
+# REFUSE takes the place of READY while STARTTLS is not on offer: without a certificate, or once TLS
+# is up.
 READY = (220, "2.0.0", "go ahead with TLS")
 NOT_READY = (454, "4.7.0", "TLS is not available")
 
-# The whole dialogue: what is answered to whom, by the stage at which mail is refused.
-# OFFER names the extensions for want of which a sender might give up with a text not ours.
+# The whole dialogue: the reply to each verb, by the stage at which mail is refused.
+# OFFER names the extensions without which a sender might give up with a text that is not ours.
 DIALOGUE = {
     #                greeting   helo      mail      rcpt
     "on connect":   (REFUSE,    SERVICE,  SERVICE,  SERVICE),
@@ -34,15 +34,15 @@ DIALOGUE = {
     "RSET":         (REFUSE,    OK,       OK,       OK),
     "NOOP":         (REFUSE,    OK,       OK,       OK),
     "STARTTLS":     (REFUSE,    REFUSE,   READY,    READY),
-    "QUIT":         (GOODBYE,   GOODBYE,  GOODBYE,  GOODBYE),
+    "QUIT":         (CLOSING,   CLOSING,  CLOSING,  CLOSING),
     "all else":     (REFUSE,    REFUSE,   REFUSE,   REFUSE),
 }  # fmt: skip
 
-# Those of the rows that a client can say, as it says them.
+# The rows that are verbs, as a client sends them.
 VERBS = {event.encode(): event for event in DIALOGUE if event.isupper()}
 
-# What is kept of what the client says about itself, for the record (RFC 5321, 4.5.3.1.1 to .3:
-# a local part of 64 octets, a domain of 255; .8 asks for 100 recipients, ten tell enough).
+# What is remembered of the client's words, for the record (RFC 5321, 4.5.3.1.1 to .3: a local part
+# of 64 octets, a domain of 255; .8 asks for 100 recipients, of which ten tell enough).
 MAX_HELO = 255
 MAX_MAILBOX = 64 + 1 + 255
 MAX_RECIPIENTS = 10
@@ -52,8 +52,8 @@ class Session:
     """One SMTP session, from the greeting to the reply that ends it.
 
     text: what follows the 521, one line. starttls: whether to offer it. max_line: octets in a line,
-    its end included. max_octets: octets in all. max_commands: commands answered in the common way;
-    a client over any of the three gets one last 521. encoded: replies in octets,
+    its end included. max_octets: octets in all. max_commands: commands answered by the table; a
+    client over any of the three gets one last 521. encoded: replies in octets,
     shared by sessions of the same settings. Never raises, whatever the octets.
     """
 
@@ -72,15 +72,16 @@ class Session:
         self._text = text
         self._starttls = starttls
         self._encoded = {} if encoded is None else encoded
+        self.refuse_at = refuse_at
         self._column = STAGES.index(refuse_at)
         self._max_commands = max_commands
         self._max_line = max_line
         self._max_octets = max_octets
-        self._rest = b""  # the beginning of a line whose end has not come yet
+        self._rest = b""  # the beginning of an unfinished line
 
         self.ending = ""  # "quit" or "limit" once the last reply has been given
         self.asked_for_tls = False  # the driver is to call starttls() next
-        self.tls = ""  # the version, once secured; for the record, also why that failed
+        self.tls = ""  # the version, or why the handshake failed; for the record
         self.commands = 0
         self.octets = 0
         self._forget()
@@ -97,14 +98,14 @@ class Session:
         return self._reply("on connect")
 
     def refusal(self) -> bytes:
-        """The octets to send when a driver's bound ends the session: one last 521."""
+        """The octets to send when a bound of the driver ends the session: one last 521."""
         return self._reply("all else")
 
     def receive(self, octets: bytes) -> bytes:
-        """Take octets as they came, cut anywhere; return the replies to send, one a command.
+        """Process octets, however they were cut; return the replies to send, one a command.
 
-        Once `ending` is set, that was the last of them, and more octets are not answered. Once
-        `asked_for_tls` is set, the answer to that is what starttls() returns.
+        Once `ending` is set, those were the last, and more octets get no reply. Once
+        `asked_for_tls` is set, starttls() returns the reply to that.
         """
         if self.ending:
             return b""
@@ -123,10 +124,10 @@ class Session:
         return replies
 
     def starttls(self, ready: bool) -> bytes:
-        """Answer STARTTLS; if the driver is ready, what it reads from then on has to be TLS.
+        """The reply to STARTTLS. If the driver is ready, all that it reads next has to be TLS.
 
-        What the client has sent behind STARTTLS is thrown away then, and not obeyed as if it
-        had come under TLS (RFC 3207, 4.2; CVE-2011-0411).
+        What the client has sent after STARTTLS is then discarded, not obeyed as if it had come
+        under TLS (RFC 3207, 4.2; CVE-2011-0411).
         """
         self.asked_for_tls = False
         self._starttls = False
@@ -136,12 +137,12 @@ class Session:
         return self._as_octets(READY)
 
     def secured(self, version: str) -> None:
-        """TLS of that version is there: all starts afresh (RFC 3207, 4.2), but not the bounds."""
+        """TLS of that version is up: forget what was said (RFC 3207, 4.2), but not the bounds."""
         self.tls = version
         self._forget()
 
     def _command(self, line: bytes) -> bytes:
-        # LF alone ends a line too: RFC 5321, 2.3.8 wants CRLF, and old senders do not care.
+        # LF alone ends a line too: RFC 5321, 2.3.8 wants CRLF, but old senders do not comply.
         word, _, argument = line.rstrip(b"\r").replace(b"\t", b" ").partition(b" ")
         verb = VERBS.get(word.upper(), "all else")
         if verb in ("EHLO", "HELO"):
@@ -195,9 +196,9 @@ class Session:
 
 
 def _path(argument: bytes) -> bytes | None:
-    """The mailbox in "FROM:<mailbox> parameters"; None where there is nothing like it.
+    """The mailbox in "FROM:<mailbox> parameters"; None if there is none.
 
-    Without the colon or the brackets, as some clients have it, the first word. Only "<>" is empty.
+    Without the colon or the brackets, which some clients omit: the first word. Only "<>" is empty.
     """
     before, colon, after = argument.strip().partition(b":")
     text = after.strip() if colon else before.partition(b" ")[2].strip() or before

@@ -1,16 +1,17 @@
-"""Environment and flags in, Settings out, with a line for each value that is no good.
+"""Environment and flags in, Settings out, with a line for each invalid value.
 
-It knows the names, defaults and limits of all settings, and is the only place that does. It must
-not know what they are used for, write anything, or end the process: a client may be waiting.
+It knows the names, defaults and limits of a session's settings, and is the only place that does. It
+must not know what they are used for, write anything, or end the process: a client may be waiting.
 """
 
 import os
-from _collections_abc import Mapping  # as collections.abc has it; loaded already by os
+from _collections_abc import Mapping
 
+from null521.log import PLACES
 from null521.session import STAGES, Session
 
 # name: (choices, or the kind of value in EXPECTED; what it is for), in the order of --help.
-# The default of each is in Settings.
+# Settings has the defaults.
 Table = dict[str, tuple[str | tuple[str, ...], str]]
 TABLE: Table = {
     "hostname": ("name", "the name in our replies"),
@@ -23,7 +24,7 @@ TABLE: Table = {
     "max-octets": ("number", "octets read in one session"),
     "tls-cert": ("path", "the certificate for STARTTLS, with its chain"),
     "tls-key": ("path", "the key of that certificate"),
-    "log": (("auto", "journal", "syslog", "stderr", "json", "none"), "where records go"),
+    "log": (tuple(PLACES), "where records go"),
     "log-addresses": (("full", "domain", "none"), "what records show of mail addresses"),
 }
 
@@ -42,11 +43,18 @@ EXPECTED = {
 }
 
 
+# What both drivers go by, and nobody sets.
+CHUNK = 4096  # octets asked for in one read
+# A lingering close ends after so long, or so much that a client still sends.
+LINGER_SECONDS = 2.0
+LINGER_OCTETS = 16 * 2**20
+
+
 class Settings:
     """What one run goes by: seconds are floats, sizes are octets.
 
-    faults: a line for each value that was no good and for which the default stands.
-    warnings: a line for each thing that its user finds to be not as it should be.
+    faults: a line for each invalid value, which the default replaces.
+    warnings: a line for anything else that the administrator should know.
     """
 
     table = TABLE
@@ -55,7 +63,7 @@ class Settings:
     def __init__(self) -> None:
         node = os.uname().nodename
         self.hostname = node if self.value("name", node) else "localhost"
-        self.text = ""  # set by read(), for it has the hostname in it
+        self.text = ""  # read() sets it, because it contains the hostname
         self.refuse_at = "greeting"  # as in the draft; what we ship sets rcpt
         self.idle_timeout = 30.0
         self.session_timeout = 60.0
@@ -70,10 +78,10 @@ class Settings:
         self.warnings: list[str] = []
 
     def read(self, arguments: list[str], environ: Mapping[str, str]) -> None:
-        """Take NULL521_* from the environment, then --name=value or --name value, which win.
+        """Read NULL521_* from the environment, then --name=value or --name value, which win.
 
-        A NULL521_* variable that is no setting passes without a word, for Kubernetes makes such
-        ones itself (NULL521_SERVICE_HOST, NULL521_PORT) where a Service has our name.
+        A NULL521_* variable that is no setting is ignored: Kubernetes makes such variables itself
+        (NULL521_SERVICE_HOST, NULL521_PORT) if a Service has our name.
         """
         for name in self.table:
             variable = "NULL521_" + name.upper().replace("-", "_")
@@ -105,7 +113,7 @@ class Settings:
             setattr(self, name.replace("-", "_"), value)
 
     def value(self, kind: str | tuple[str, ...], given: str) -> object:
-        """The value that was given, or None where it is no good."""
+        """The value that was given, or None if it is invalid."""
         plain = given.isascii() and given.isprintable() and bool(given.strip())
         if not isinstance(kind, str):
             return given if given in kind else None
@@ -124,14 +132,14 @@ class Settings:
 
 
 def read(arguments: list[str], environ: Mapping[str, str]) -> Settings:
-    """The settings of one connection; a driver of many has more of them (serving.py)."""
+    """The settings of one connection; serve/settings.py has those of a server."""
     settings = Settings()
     settings.read(arguments, environ)
     return settings
 
 
 def expected(kind: str | tuple[str, ...], words: dict[str, str] = EXPECTED) -> str:
-    """What a value of that kind looks like, in words."""
+    """A valid value of that kind, in words."""
     return words[kind] if isinstance(kind, str) else "one of " + ", ".join(kind)
 
 

@@ -1,8 +1,8 @@
-"""A session under TLS: what the client sends is deciphered for it, and its replies are enciphered.
+"""A session under TLS: decrypts what the client sends for it, and encrypts its replies.
 
-It knows the ssl module, and is imported only once a client has said STARTTLS, for that module takes
-longer to import than all the rest does to run. It must not know what is said, nor descriptors or
-deadlines: session.py does, and drivers do.
+It knows the ssl module, which takes longer to import than all the rest takes to run; so this is
+imported only once a client has said STARTTLS. It must not know what is said (session.py), nor
+descriptors or deadlines (the drivers).
 """
 
 import contextlib
@@ -19,14 +19,14 @@ def context(cert: str, key: str) -> ssl.SSLContext:
     made = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     made.minimum_version = ssl.TLSVersion.TLSv1_2  # RFC 8996
     made.options |= ssl.OP_NO_RENEGOTIATION
-    made.num_tickets = 0  # nobody comes back to resume such a session
+    made.num_tickets = 0  # no client comes back to resume such a session
     # Without a password from us, OpenSSL would ask for one on the terminal.
     made.load_cert_chain(cert, key, password="")
     return made
 
 
 class Secured:
-    """A Session with TLS around it, without I/O; to a driver it is like the Session itself.
+    """A Session with TLS around it, without I/O; a driver uses it like the Session itself.
 
     max_octets: of TLS, the handshake included.
     """
@@ -40,11 +40,11 @@ class Secured:
 
     @property
     def ending(self) -> str:
-        """How it ended: as the Session has it, "eof", or "tls" where that did not come about."""
+        """How it ended: as the Session says, "eof", or "tls" if the handshake failed."""
         return self._session.ending or self._ending
 
     def receive(self, octets: bytes) -> bytes:
-        """Take octets of TLS as they came, cut anywhere; return those to send, if any."""
+        """Process octets of TLS, however they were cut; return those to send, if any."""
         if self.ending:
             return b""
         self._left -= len(octets)
@@ -68,27 +68,27 @@ class Secured:
             self._ending = "tls"
             self._session.tls = f"failed: {reason(error)}"
             return self._outgoing.read()  # the alert that tells the client why
-        return self._encipher(self._session.receive(said), last=bool(self.ending))
+        return self._encrypt(self._session.receive(said), last=bool(self.ending))
 
     def refusal(self) -> bytes:
         """The octets of one last 521; none during the handshake and after a failure of TLS."""
-        return self._encipher(self._session.refusal(), last=True) if self._is_up() else b""
+        return self._encrypt(self._session.refusal(), last=True) if self._is_up() else b""
 
     def _is_up(self) -> bool:
         return self._ending != "tls" and self._tls.version() is not None
 
-    def _encipher(self, replies: bytes, last: bool) -> bytes:
+    def _encrypt(self, replies: bytes, last: bool) -> bytes:
         if replies:
             self._tls.write(replies)
         if last:
-            # Say that no more will come: RFC 8446, 6.1. The client need not have said so first.
+            # close_notify: RFC 8446, 6.1. The client need not have sent one first.
             with contextlib.suppress(ssl.SSLWantReadError):
                 self._tls.unwrap()
         return self._outgoing.read()
 
 
 def reason(error: OSError) -> str:
-    """Why, in words, for what Secured raises and what a handshake fails of."""
+    """Why, in words."""
     if isinstance(error, ssl.SSLError):
         return error.reason.lower().replace("_", " ")
     return error.strerror or str(error)

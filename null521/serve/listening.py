@@ -1,4 +1,4 @@
-"""The sockets on which a server listens: handed over by systemd, podman or inetd, or made here.
+"""The sockets on which a server listens: handed over by systemd, podman or inetd, or bound here.
 
 It knows how these hand sockets over. It must not know what is done with a connection.
 """
@@ -11,7 +11,7 @@ import stat
 from collections.abc import Mapping
 from pathlib import Path
 
-from null521.connection import LISTEN_FDS_START
+from null521 import peer
 from null521.serve.settings import address_of
 
 BACKLOG = 4096  # what the kernel allows by default: listen(2)
@@ -23,48 +23,46 @@ ACCEPTED = (
 NOTHING = "there is nothing to answer on: needs --listen=ADDRESS:PORT, or a socket handed over"
 
 
-class Unfit(Exception):
-    """What was handed over cannot be listened on, or nothing was; says so in one line."""
+class Misuse(Exception):
+    """What was handed over is no listening socket, or nothing was; says so in one line."""
 
 
 def sockets(places: tuple[str, ...], environ: Mapping[str, str]) -> list[socket.socket]:
-    """Those handed over, or else those made at these places; none of them blocks.
+    """Those handed over, or else those bound to these places; none of them blocks.
 
-    Unfit if there are none. OSError, with the place as its file name, if one cannot be made.
+    Misuse if there are none. OSError, with the place as its file name, if one cannot be bound.
     """
-    listeners = [_checked(fd) for fd in handed_over(places, environ)] or made(places)
+    listeners = [_checked(fd) for fd in handed_over(places, environ)] or bind(places)
     if not listeners:
-        raise Unfit(NOTHING)
+        raise Misuse(NOTHING)
     for listener in listeners:
         listener.setblocking(False)
-        listener.listen(BACKLOG)  # inetd's own is 128 or less, and lets a flood wait for SYNs
+        listener.listen(BACKLOG)  # inetd's backlog is 128 or less, which a flood fills
     return listeners
 
 
 def handed_over(places: tuple[str, ...], environ: Mapping[str, str]) -> range:
     """The descriptors handed over: from LISTEN_FDS, whatever their names, or inetd's "wait".
 
-    That is standard input, and not looked at if there are places: sshd makes it a socket, too.
+    That is standard input, ignored if there are places, because sshd makes it a socket too.
     """
-    count = environ.get("LISTEN_FDS", "")
-    if environ.get("LISTEN_PID") == str(os.getpid()) and count.isdecimal():
-        return range(LISTEN_FDS_START, LISTEN_FDS_START + int(count))
-    if places:
-        return range(0)
+    descriptors = peer.listen_fds(environ)
+    if descriptors or places:
+        return descriptors
     try:
         return range(stat.S_ISSOCK(os.fstat(0).st_mode))
     except OSError:  # closed
         return range(0)
 
 
-def made(places: tuple[str, ...]) -> list[socket.socket]:
+def bind(places: tuple[str, ...]) -> list[socket.socket]:
     """A socket for each place, which is an address and port, or the path of a UNIX socket."""
     listeners: list[socket.socket] = []
     for place in places:
         try:
-            listeners.append(_made(place))
+            listeners.append(_bound(place))
         except OSError as error:
-            clear(listeners, places)
+            close(listeners, places)
             error.filename = place
             raise
     return listeners
@@ -74,30 +72,30 @@ def _checked(fd: int) -> socket.socket:
     try:
         listener = socket.socket(fileno=fd)
     except OSError as error:
-        raise Unfit(f"descriptor {fd}, which was handed over, is no socket") from error
+        raise Misuse(f"descriptor {fd}, which was handed over, is no socket") from error
     if listener.type != socket.SOCK_STREAM:
-        raise Unfit("what was handed over is no stream socket, which SMTP needs: use TCP")
+        raise Misuse("what was handed over is no stream socket, which SMTP needs: use TCP")
     if not listener.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN):
-        raise Unfit(ACCEPTED)
+        raise Misuse(ACCEPTED)
     return listener
 
 
-def _made(place: str) -> socket.socket:
+def _bound(place: str) -> socket.socket:
     address = address_of(place)
     if address is None:
-        return _made_at_path(place)
+        return _bound_to_path(place)
     if address[0] == "" and socket.has_dualstack_ipv6():
         return socket.create_server(address, family=socket.AF_INET6, dualstack_ipv6=True)
     family = socket.AF_INET6 if ":" in address[0] else socket.AF_INET
     return socket.create_server(address, family=family)
 
 
-def _made_at_path(path: str) -> socket.socket:
+def _bound_to_path(path: str) -> socket.socket:
     listener = socket.socket(socket.AF_UNIX)
     try:
         with contextlib.suppress(OSError), socket.socket(socket.AF_UNIX) as client:
-            client.setblocking(False)  # or a server whose queue is full would have us wait
-            # One that nobody listens on any more is left over from a server that was killed.
+            client.setblocking(False)  # a server whose queue is full would block us
+            # A path without a listener is the leftover of a server that was killed.
             if Path(path).is_socket() and client.connect_ex(path) == errno.ECONNREFUSED:
                 Path(path).unlink()
         listener.bind(path)
@@ -107,8 +105,8 @@ def _made_at_path(path: str) -> socket.socket:
     return listener
 
 
-def clear(listeners: list[socket.socket], places: tuple[str, ...]) -> None:
-    """Stop listening, and take away the paths of UNIX sockets that were made here."""
+def close(listeners: list[socket.socket], places: tuple[str, ...]) -> None:
+    """Stop listening, and remove the paths of UNIX sockets that were bound here."""
     for listener in listeners:
         with contextlib.suppress(OSError):
             if listener.family == socket.AF_UNIX and listener.getsockname() in places:
@@ -116,8 +114,8 @@ def clear(listeners: list[socket.socket], places: tuple[str, ...]) -> None:
         listener.close()
 
 
-def name(listener: socket.socket) -> str:
-    """As --listen would have it."""
+def label(listener: socket.socket) -> str:
+    """Its address, in the form of --listen."""
     bound = listener.getsockname()
     if listener.family == socket.AF_UNIX:
         return str(bound)

@@ -1,7 +1,7 @@
 """What a server counts, in Prometheus's terms and over HTTP, and whether it is ready.
 
-It knows prometheus-client, and how Prometheus wants things named. It must not know of connections:
-it reads counts.
+It knows prometheus-client, and Prometheus's rules for names. It must not know connections: it reads
+counts.
 """
 
 import time
@@ -24,22 +24,12 @@ from prometheus_client.core import (
 from prometheus_client.process_collector import ProcessCollector
 from prometheus_client.registry import Collector
 
-from null521.serve.server import PAUSE, SECONDS, Server
+from null521.record import ENDINGS
+from null521.serve.clients import LIMITS, SECONDS
+from null521.serve.server import Server
 
-ENDINGS = (
-    "quit",
-    "eof",
-    "reset",
-    "idle",
-    "deadline",
-    "limit",
-    "tls",
-    "proxy",
-    "too-many",
-    "stopped",
-)
-MAX_THREADS = 32  # each has a descriptor, of those that serve.py keeps for other things
-LIMITS = ("max-connections", "max-per-client")
+MAX_THREADS = 32  # each has one of the descriptors that cli.py keeps for other things
+PAUSE = 0.2  # seconds, when there is no descriptor for a connection
 
 
 class ServerCollector(Collector):
@@ -50,7 +40,7 @@ class ServerCollector(Collector):
 
     def collect(self) -> Iterator[Metric]:
         """All metrics of the server, as they are now."""
-        server, counts = self._server, self._server.counts
+        server, counts = self._server, self._server.clients.counts
         connections = CounterMetricFamily(
             "null521_connections",
             "Connections that are over, by how they ended.",
@@ -60,17 +50,17 @@ class ServerCollector(Collector):
             connections.add_metric([ending], counts.endings[ending])
         yield connections
         limits = CounterMetricFamily(
-            "null521_turned_away", "Connections that were one too many.", labels=["limit"]
+            "null521_turned_away", "Connections over a limit, by the setting.", labels=["limit"]
         )
         for limit in LIMITS:
             limits.add_metric([limit], counts.limits[limit])
         yield limits
         yield CounterMetricFamily("null521_commands", "Commands answered.", counts.commands)
         yield CounterMetricFamily(
-            "null521_records_dropped", "Records that no log has taken.", server.outbox.lost
+            "null521_records_dropped", "Records that no log has accepted.", server.log.lost
         )
         yield GaugeMetricFamily(
-            "null521_open_connections", "Connections whose session goes on.", len(server.open)
+            "null521_open_connections", "Connections in session.", server.clients.open
         )
         seconds = HistogramMetricFamily(
             "null521_session_seconds", "How long sessions lasted, from accept to their end."
@@ -85,7 +75,7 @@ class _Http(ThreadingMixIn, WSGIServer):
     daemon_threads = True
 
     def verify_request(self, request: object, client_address: object) -> bool:
-        """Each takes a thread and a descriptor; more than a few at once are no scrapers."""
+        """Each needs a thread and a descriptor; more than a few at once are no scrapers."""
         return active_count() <= MAX_THREADS
 
     def get_request(self) -> tuple[socket, Any]:
@@ -97,7 +87,7 @@ class _Http(ThreadingMixIn, WSGIServer):
             raise
 
     def handle_error(self, request: object, client_address: object) -> None:
-        """A client that is gone or silent is no news; this would print a traceback."""
+        """A client that disconnects or is silent is no news; this would print a traceback."""
 
 
 class _Silent(WSGIRequestHandler):

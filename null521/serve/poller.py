@@ -2,8 +2,8 @@
 
 It knows descriptors and whom to call. It must not know what these are for.
 
-The loop has reader callbacks of its own, but with libuv they take six system calls to come and to
-go, where this takes one, and a handle, a context and a callback for each event besides.
+The loop has reader callbacks of its own, but with libuv they take six system calls to come and go,
+where this takes one, and a handle, a context and a callback for each event.
 """
 
 from asyncio import AbstractEventLoop
@@ -14,7 +14,7 @@ BATCH = 256  # events handled before the loop has its turn again
 
 
 class Poller:
-    """Calls what watch() was given, as long as there is reason to: epoll is level-triggered."""
+    """Calls what watch() was given, again and again while it is ready: epoll is level-triggered."""
 
     def __init__(self, loop: AbstractEventLoop) -> None:
         self._epoll = epoll()
@@ -22,17 +22,17 @@ class Poller:
         loop.add_reader(self._epoll.fileno(), self._call_all)
 
     def watch(self, fd: int, call: Callable[[], None]) -> None:
-        """Call it whenever there is something to read, or an error to be had."""
+        """Call it whenever there is something to read, or an error."""
         self._calls[fd] = call
         self._epoll.register(fd, EPOLLIN)
 
     def watch_for(self, fd: int, event: int, call: Callable[[], None]) -> None:
-        """From now on, call that instead, for EPOLLIN alone, or for EPOLLOUT alone."""
+        """From now on, call this instead, for EPOLLIN alone or for EPOLLOUT alone."""
         self._calls[fd] = call
         self._epoll.modify(fd, event)
 
     def forget(self, fd: int) -> None:
-        """Call it no more. It is to be closed next: then the kernel forgets it too."""
+        """Stop calling. The caller closes it next: then the kernel forgets it too."""
         self._calls.pop(fd, None)
 
     def _call_all(self) -> None:

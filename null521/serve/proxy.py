@@ -1,10 +1,10 @@
-"""The PROXY protocol: of which client a balancer's connection is, without I/O.
+"""The PROXY protocol: which client a balancer's connection belongs to, without I/O.
 
 Versions 1 and 2 as in HAProxy's doc/proxy-protocol.txt, whose sections the comments name. It must
-not know whom to believe: settings do. Not the package proxy-protocol, nor aiosmtpd's reader: the
-first, given what was read so far, does not find the end of a header with SMTP behind it, takes
-ports such as "+25" and "2_5" and control characters in an address, knows no bound, and lets
-struct.error and UnicodeDecodeError out; the second has to read the connection itself.
+not know whom to trust: settings do. Why not a library: the package proxy-protocol does not find
+the end of a header that SMTP follows, accepts ports such as "+25" and "2_5" and control characters
+in an address, has no bound, and lets struct.error and UnicodeDecodeError out; aiosmtpd's reader has
+to read the connection itself.
 """
 
 from socket import AF_INET, AF_INET6, inet_ntop, inet_pton
@@ -14,7 +14,7 @@ from null521.peer import plain_address
 
 V1 = b"PROXY "
 V2 = b"\r\n\r\n\0\r\nQUIT\n"
-BEGINNINGS = (V1, V2)  # so begins what is to be taken for a header, wherever it comes from
+BEGINNINGS = (V1, V2)
 
 MAX_V1 = 107  # octets, CRLF included: 2.1
 # No bound in the specification but that of the field, 65551. Without TLVs it takes up to 232, and
@@ -29,7 +29,7 @@ class Header(NamedTuple):
     """What a header says. size: its octets; what follows them is SMTP.
 
     client: address and port as peer.caller() gives them; None if the connection is the balancer's
-    own, or if it does not say whose. fault: why it is malformed, in one line of ASCII, or "".
+    own, or of unknown origin. fault: why the header is malformed, in one line of ASCII, or "".
     """
 
     size: int = 0
@@ -38,9 +38,9 @@ class Header(NamedTuple):
 
 
 def header(octets: bytes) -> Header | None:
-    """The header that all octets received so far begin with; None if it takes more to tell.
+    """The header at the beginning of all octets received so far; None if it is not complete.
 
-    Never raises, needs no more than MAX_V2 octets, and says the same however many more there are.
+    Never raises, needs no more than MAX_V2 octets, and ignores all that follow the header.
     """
     if octets.startswith(V1):
         return _version_1(octets)
@@ -94,7 +94,7 @@ def _version_2(octets: bytes) -> Header | None:
         protocol = 0
     if protocol >> 4 > 3 or protocol & 15 > 2:
         return Header(fault=f"PROXY v2: family and transport 0x{protocol:02x} do not exist")
-    # Who does not know UDP or UNIX takes it for unspecified: 2.2.
+    # A receiver that does not support UDP or UNIX treats it as unspecified: 2.2.
     family, width = ADDRESSES.get(protocol, (0, 0))
     ports = 16 + 2 * width
     if width and size < ports + 4:

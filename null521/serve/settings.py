@@ -1,6 +1,6 @@
-"""What `null521 serve` goes by, besides the settings of a single connection.
+"""The settings of `null521 serve`, besides those of a session.
 
-It knows the names, defaults and limits of these. It must not know what they are used for.
+It knows their names, defaults and limits. It must not know what they are used for.
 """
 
 from collections.abc import Mapping
@@ -9,18 +9,18 @@ from ipaddress import IPv4Network, IPv6Network, ip_address, ip_network
 from null521.settings import EXPECTED, MAX_SECONDS, TABLE, Settings, Table
 
 MORE: Table = {
-    "listen": ("places", "where to answer, if no socket is handed over; may be given repeatedly"),
+    "listen": ("places", "where to answer, if no socket is handed over; repeatable"),
     "max-connections": ("number", "connections open at once"),
-    "max-per-client": ("number", "of these, from one IPv4 address or one /64 of IPv6"),
+    "max-per-client": ("number", "connections from one IPv4 address or one IPv6 /64"),
     "exit-idle": ("seconds or 0", "exit after so long without a connection; 0 is never"),
     "grace": ("seconds or 0", "how long sessions may still last after SIGTERM"),
-    "proxy-protocol": ("networks", "from where a PROXY header is required, and believed"),
+    "proxy-protocol": ("networks", "addresses from which a PROXY header is required"),
     "metrics": ("place", "where to answer /metrics and /ready over HTTP"),
 }
 
 
-class Serving(Settings):
-    """The settings of a server: the common ones, and those above."""
+class ServeSettings(Settings):
+    """The settings of a server: those of a session, and those above."""
 
     table = TABLE | MORE
     expected = EXPECTED | {
@@ -48,7 +48,7 @@ class Serving(Settings):
         super()._set(name, source, given)
 
     def value(self, kind: str | tuple[str, ...], given: str) -> object:
-        """The value that was given, or None where it is no good."""
+        """The value that was given, or None if it is invalid."""
         if kind == "seconds or 0":
             return 0.0 if given == "0" else super().value("seconds", given)
         words = given.replace(",", " ").split()
@@ -64,7 +64,7 @@ class Serving(Settings):
 
 
 def address_of(word: str) -> tuple[str, int] | None:
-    """Address and port of ADDRESS:PORT, the address "" for "*"; None if it is nothing like that."""
+    """Address and port of ADDRESS:PORT, the address "" for "*"; None if it is neither."""
     address, colon, port = word.rpartition(":")
     if not (colon and port.isascii() and port.isdigit() and int(port[:9]) <= 65535):
         return None
@@ -75,18 +75,18 @@ def address_of(word: str) -> tuple[str, int] | None:
         version = ip_address(bare).version
     except ValueError:
         return None
-    # Without the brackets, which number of an IPv6 address is the port could not be told.
+    # Without brackets, the port would be one more number of an IPv6 address.
     return (bare, int(port)) if (version == 6) == (bare != address) else None
 
 
 def _is_path(kind: str, word: str) -> bool:
-    # Octets that are no UTF-8 are not printable, nor could they be encoded.
+    # Octets that are not UTF-8 are not printable, and could not be encoded.
     path = kind == "places" and word.startswith("/") and word.isprintable()
     return path and len(word.encode()) < 108  # unix(7)
 
 
-def read(arguments: list[str], environ: Mapping[str, str]) -> Serving:
+def read(arguments: list[str], environ: Mapping[str, str]) -> ServeSettings:
     """The settings of a server."""
-    settings = Serving()
+    settings = ServeSettings()
     settings.read(arguments, environ)
     return settings

@@ -17,7 +17,7 @@ from helpers.serve import (
     wait_until_it_stops_listening,
 )
 
-from null521.serve.metrics import ENDINGS
+from null521.record import ENDINGS
 
 
 def wait_until_open(port: int, count: int) -> None:

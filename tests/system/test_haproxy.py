@@ -21,7 +21,7 @@ import pytest
 from helpers.program import PATIENCE
 
 from null521.record import REFUSED as OF_A_CLIENT
-from null521.serve.notices import STARTED
+from null521.record import STARTED
 from null521.serve.proxy import MAX_V2, V2
 
 HAPROXY = Path(__file__).parents[2] / "build/superservers/haproxy/usr/sbin/haproxy"

@@ -14,7 +14,7 @@ def of(
     session = Session("h.example", "no mail", "rcpt")
     session.receive(octets)
     ending = other.get("ending", session.ending or "eof")
-    return record.of_session(session, client, "rcpt", ending, 0.25, other.get("addresses", "full"))
+    return record.of_session(session, client, ending, 0.25, other.get("addresses", "full"))
 
 
 MAIL = b"EHLO mx.b.c\r\nMAIL FROM:<a@b.c>\r\nRCPT TO:<x@y.z>\r\nRCPT TO:<v@w>\r\nQUIT\r\n"
@@ -86,7 +86,7 @@ def test_a_local_part_without_domain_is_not_kept_either(addresses: str) -> None:
     assert "secret" not in str(of(b"MAIL FROM:<secret>\r\n", addresses=addresses).fields)
 
 
-@pytest.mark.parametrize("ending", ["idle", "deadline", "limit", "tls", "proxy"])
+@pytest.mark.parametrize("ending", ["idle", "deadline", "limit", "tls", "proxy", "too-many", "stopped"])
 def test_a_bound_that_was_hit_is_worth_notice(ending: str) -> None:
     assert of(b"", ending=ending).priority == record.NOTICE == 5
 
@@ -99,15 +99,15 @@ def test_that_a_client_has_gone_is_not(ending: str) -> None:
 def test_the_version_of_tls() -> None:
     session = Session("h.example", "no mail")
     session.secured("TLSv1.3")
-    entry = record.of_session(session, ("", ""), "greeting", "eof", 1.0, "full")
+    entry = record.of_session(session, ("", ""), "eof", 1.0, "full")
     assert ("TLS", "TLSv1.3") in entry.fields
     assert entry.fields[-1] == ("ENDING", "eof")
 
 
 def test_a_client_that_came_through_a_proxy() -> None:
     session = Session("h.example", "no mail")
-    arguments = session, ("192.0.2.1", "25"), "greeting"
-    entry = record.of_session(*arguments, "eof", 1.0, "full", "198.51.100.1")
+    client = "192.0.2.1", "25"
+    entry = record.of_session(session, client, "eof", 1.0, "full", "198.51.100.1")
     assert entry.fields[:3] == [
         ("CLIENT", "192.0.2.1"),
         ("CLIENT_PORT", 25),
@@ -115,7 +115,7 @@ def test_a_client_that_came_through_a_proxy() -> None:
     ]
     assert entry.message == "Refused 192.0.2.1; eof after 0 commands, 1.000 s"
     # Why its header is not believed.
-    entry = record.of_session(*arguments, "proxy", 1.0, "full", "failed: no PROXY header")
+    entry = record.of_session(session, client, "proxy", 1.0, "full", "failed: no PROXY header")
     assert ("PROXY", "failed: no PROXY header") in entry.fields
     assert entry.message == ("Refused 192.0.2.1; proxy after 0 commands, 1.000 s: no PROXY header")
 
@@ -129,8 +129,8 @@ def test_as_many_recipients_as_are_kept_are_no_more() -> None:
 
 
 def test_a_duration_is_rounded_to_microseconds() -> None:
-    arguments = Session("h.example", "no mail"), ("", ""), "greeting", "eof"
-    fields = dict(record.of_session(*arguments, 0.0000016, "full").fields)
+    session = Session("h.example", "no mail")
+    fields = dict(record.of_session(session, ("", ""), "eof", 0.0000016, "full").fields)
     assert fields["DURATION_USEC"] == 2
 
 

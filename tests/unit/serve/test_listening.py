@@ -29,13 +29,13 @@ def test_a_socket_for_each_place(opened: ExitStack, tmp_path: Path) -> None:
     path = str(tmp_path / "socket")
     four, six, local = made(opened, "127.0.0.1:0", "[::1]:0", path)
     assert not any(listener.getblocking() for listener in (four, six, local))
-    assert listening.name(four) == f"127.0.0.1:{four.getsockname()[1]}"
-    assert listening.name(six) == f"[::1]:{six.getsockname()[1]}"
-    assert listening.name(local) == path
+    assert listening.label(four) == f"127.0.0.1:{four.getsockname()[1]}"
+    assert listening.label(six) == f"[::1]:{six.getsockname()[1]}"
+    assert listening.label(local) == path
     for listener in (four, six, local):
         opened.enter_context(client := socket.socket(listener.family))
         client.connect(listener.getsockname())
-    assert address_of(listening.name(six)) == ("::1", six.getsockname()[1])
+    assert address_of(listening.label(six)) == ("::1", six.getsockname()[1])
 
 
 def test_all_addresses_of_both_families(opened: ExitStack) -> None:
@@ -56,7 +56,7 @@ def test_an_address_of_ipv6_is_not_one_of_ipv4(opened: ExitStack) -> None:
 def test_a_place_that_cannot_be_had_is_named(opened: ExitStack, tmp_path: Path, place: str) -> None:
     """And what was made before it is not left behind."""
     if place == "taken":
-        place = listening.name(made(opened, "127.0.0.1:0")[0])
+        place = listening.label(made(opened, "127.0.0.1:0")[0])
     before = str(tmp_path / "before")
     with pytest.raises(OSError, match=r"assign|No such|in use") as error:
         made(opened, before, place)
@@ -102,14 +102,14 @@ def test_the_path_of_anything_else_is_not(opened: ExitStack, tmp_path: Path, wha
 def test_paths_are_taken_away_in_the_end(opened: ExitStack, tmp_path: Path) -> None:
     places = str(tmp_path / "one"), str(tmp_path / "two")
     listeners = made(opened, *places, "127.0.0.1:0")
-    listening.clear(listeners, places)
+    listening.close(listeners, places)
     assert list(tmp_path.iterdir()) == []
     assert all(listener.fileno() == -1 for listener in listeners)
 
 
 def test_the_path_of_a_socket_that_was_handed_over_stays(opened: ExitStack, tmp_path: Path) -> None:
     path = str(tmp_path / "socket")
-    listening.clear(made(opened, path), ())
+    listening.close(made(opened, path), ())
     assert Path(path).is_socket()
 
 
@@ -135,5 +135,5 @@ def test_which_descriptors_are_meant(environ: dict[str, str], descriptors: list[
 
 
 def test_nothing_to_listen_on() -> None:
-    with pytest.raises(listening.Unfit, match="needs --listen=ADDRESS:PORT, or a socket handed ov"):
+    with pytest.raises(listening.Misuse, match="needs --listen=ADDRESS:PORT, or a socket"):
         listening.sockets((), {})
