@@ -1,10 +1,11 @@
 """Who is calling: the socket's word, the environment's, and neither."""
 
+import os
 import socket
 
 import pytest
 
-from null521.peer import caller, plain_address
+from null521.peer import caller, listen_fds, plain_address
 
 
 def accepted(family: socket.AddressFamily, address: str) -> tuple[socket.socket, socket.socket]:
@@ -116,3 +117,30 @@ def test_a_socket_of_the_network_that_was_never_connected() -> None:
 )
 def test_plain_address(text: str, address: str) -> None:
     assert plain_address(text) == address
+
+
+@pytest.mark.parametrize(
+    ("count", "descriptors"),
+    [
+        ("1", range(3, 4)),
+        ("3", range(3, 6)),
+        ("0", range(0)),
+        ("", range(0)),
+        ("-1", range(0)),
+        ("1 ", range(0)),
+        ("٣", range(0)),
+        ("²", range(0)),
+        ("1" * 5000, range(3, 111111114)),
+    ],
+)
+def test_descriptors_that_are_handed_over(count: str, descriptors: range) -> None:
+    assert listen_fds({"LISTEN_FDS": count, "LISTEN_PID": str(os.getpid())}) == descriptors
+
+
+@pytest.mark.parametrize("pid", [str(os.getpid() + 1), "", "0", f" {os.getpid()}"])
+def test_descriptors_of_another_process(pid: str) -> None:
+    """sd_listen_fds(3): who inherits these variables is not meant by them."""
+    assert listen_fds({"LISTEN_FDS": "1", "LISTEN_PID": pid}) == range(0)
+    assert listen_fds({"LISTEN_FDS": "1"}) == range(0)
+    assert listen_fds({"LISTEN_PID": str(os.getpid())}) == range(0)
+    assert listen_fds({}) == range(0)

@@ -86,7 +86,9 @@ def test_a_local_part_without_domain_is_not_kept_either(addresses: str) -> None:
     assert "secret" not in str(of(b"MAIL FROM:<secret>\r\n", addresses=addresses).fields)
 
 
-@pytest.mark.parametrize("ending", ["idle", "deadline", "limit", "tls", "proxy", "too-many", "stopped"])
+@pytest.mark.parametrize(
+    "ending", ["idle", "deadline", "limit", "tls", "proxy", "too-many", "stopped"]
+)
 def test_a_bound_that_was_hit_is_worth_notice(ending: str) -> None:
     assert of(b"", ending=ending).priority == record.NOTICE == 5
 
