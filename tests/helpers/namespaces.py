@@ -260,6 +260,7 @@ class Systemd(Counted):
         mount --make-rprivate /
         ip link set lo up
         mount -t tmpfs tmpfs .
+        cd "$PWD"  # into it
         mkdir upper work root
         mount -t overlay -o lowerdir=/,upperdir=upper,workdir=work overlay root
         (cd root && {FORGET})
