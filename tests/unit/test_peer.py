@@ -137,9 +137,10 @@ def test_descriptors_that_are_handed_over(count: str, descriptors: range) -> Non
     assert listen_fds({"LISTEN_FDS": count, "LISTEN_PID": str(os.getpid())}) == descriptors
 
 
-@pytest.mark.parametrize("pid", [str(os.getpid() + 1), "", "0", f" {os.getpid()}"])
+@pytest.mark.parametrize("pid", ["{other}", "", "0", " {own}"])
 def test_descriptors_of_another_process(pid: str) -> None:
-    """sd_listen_fds(3): who inherits these variables is not meant by them."""
+    """sd_listen_fds(3): a process that only inherits these variables must ignore them."""
+    pid = pid.format(own=os.getpid(), other=os.getpid() + 1)
     assert listen_fds({"LISTEN_FDS": "1", "LISTEN_PID": pid}) == range(0)
     assert listen_fds({"LISTEN_FDS": "1"}) == range(0)
     assert listen_fds({"LISTEN_PID": str(os.getpid())}) == range(0)
