@@ -33,7 +33,7 @@ ROOMS = $(patsubst null521/%/__init__.py,%,$(wildcard null521/*/__init__.py))
 # null521.8 goes into man8.
 PAGES = $(foreach page,$(notdir $(wildcard docs/man/*)),man$(patsubst .%,%,$(suffix $(page)))/$(page))
 
-.PHONY: run check test senders cost report-cost hardening bench dist deb install certificate uninstall clean
+.PHONY: run check mutants test senders cost report-cost hardening bench dist deb install certificate uninstall clean
 
 run:
 	@scripts/prepare run
@@ -45,6 +45,11 @@ run:
 # As any user, with each python3 that there is: what needs no root, no service and no Debian.
 check:
 	@scripts/check
+
+# How many small changes of the program its unit tests notice: of all modules, or of these:
+# make mutants MODULES='session report/tally'
+mutants:
+	@scripts/mutants $(MODULES)
 
 # Everything, on Debian 12 and as root or with sudo.
 test:
