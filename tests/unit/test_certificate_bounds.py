@@ -1,4 +1,4 @@
-"""What is read of PEM and DER, to the octet; test_certificate.py has real certificates."""
+"""How PEM and DER are read, to the octet; test_certificate.py has real certificates."""
 
 import ssl
 import sys
@@ -23,13 +23,13 @@ def pem(label: str, octets: bytes) -> bytes:
 
 
 def between(start: bytes, end: bytes) -> bytes:
-    """A sequence of two times, as it stands in a certificate."""
+    """The validity in a certificate, in DER."""
     both = b"".join((UTC if len(each) == 13 else GENERAL) + each for each in (start, end))
     return b"\x30" + bytes([len(both)]) + both
 
 
 def pair(folder: Path, cert: bytes, key: bytes = pem("PRIVATE KEY", b"key")) -> tuple[str, str]:
-    """The paths of files with that in them."""
+    """The paths of two files with these contents."""
     paths = folder / "cert.pem", folder / "key.pem"
     paths[0].write_bytes(cert)
     paths[1].write_bytes(key)
@@ -48,19 +48,19 @@ def pair(folder: Path, cert: bytes, key: bytes = pem("PRIVATE KEY", b"key")) -> 
     ],
 )
 def test_validity(start: bytes, end: bytes, found: tuple[str, str]) -> None:
-    """Wherever it stands, and the first where there are two alike."""
+    """Anywhere in the certificate; the first of two in the same form."""
     both = between(start, end)
     assert validity(both) == found
     assert validity(b"serial" + both + b"\x30\x03\x02\x01\x05") == found
     assert validity(b"\0" + both + both.replace(b"00000", b"11111")) == found
 
 
-def test_without_validity() -> None:
+def test_no_validity() -> None:
     assert validity(b"") == validity(b"\x30\x1e\x17\x0c2401010000Z") == ("", "")
 
 
 @pytest.mark.parametrize("label", ["PRIVATE KEY", "EC PRIVATE KEY", "RSA PRIVATE KEY"])
-def test_the_first_block_of_a_label(tmp_path: Path, label: str) -> None:
+def test_the_first_block_with_a_label(tmp_path: Path, label: str) -> None:
     path = tmp_path / "pem"
     path.write_bytes(b"words\n" + pem("CERTIFICATE", b"first") + pem("CERTIFICATE", b"second"))
     assert block(str(path), CERTIFICATE) == b"first"
@@ -80,7 +80,7 @@ def test_the_first_block_of_a_label(tmp_path: Path, label: str) -> None:
     ],
     ids=["empty", "empty block", "no end", "no base64", "no beginning", "another"],
 )
-def test_no_whole_block(tmp_path: Path, text: bytes) -> None:
+def test_an_incomplete_block(tmp_path: Path, text: bytes) -> None:
     path = tmp_path / "pem"
     path.write_bytes(text)
     with pytest.raises(ValueError, match="has no CERTIFICATE") as raised:
@@ -88,7 +88,7 @@ def test_no_whole_block(tmp_path: Path, text: bytes) -> None:
     assert str(raised.value) == f"{path} has no CERTIFICATE in PEM"
 
 
-def test_what_is_behind_the_bound_is_not_read(tmp_path: Path) -> None:
+def test_a_file_is_read_up_to_a_limit(tmp_path: Path) -> None:
     path = tmp_path / "pem"
     text = pem("CERTIFICATE", b"x")
     needed = text.index(b"-----END ") + len(b"-----END ")
@@ -100,7 +100,7 @@ def test_what_is_behind_the_bound_is_not_read(tmp_path: Path) -> None:
         block(str(path), CERTIFICATE)
 
 
-def test_a_key_that_asks_for_a_password(tmp_path: Path) -> None:
+def test_an_encrypted_key(tmp_path: Path) -> None:
     cert, key = pair(
         tmp_path,
         pem("CERTIFICATE", between(b"240101000000Z", b"20990101000000Z")),
@@ -113,7 +113,7 @@ def test_a_key_that_asks_for_a_password(tmp_path: Path) -> None:
     )
 
 
-def test_it_has_expired_once_the_last_second_is_over(
+def test_a_certificate_is_valid_through_its_last_second(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     cert, key = pair(tmp_path, pem("CERTIFICATE", between(b"240101000000Z", b"300102030405Z")))
@@ -128,8 +128,8 @@ def test_it_has_expired_once_the_last_second_is_over(
     )
 
 
-def test_the_clock_is_read_as_utc(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The dates of a certificate are: one that ends in an hour is good, wherever we are."""
+def test_the_time_zone_does_not_matter(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A certificate that ends in an hour is valid in every time zone."""
     end = time.strftime("%y%m%d%H%M%SZ", time.gmtime(time.time() + 3600)).encode()
     cert, key = pair(tmp_path, pem("CERTIFICATE", between(b"240101000000Z", end)))
     for zone in ("Pacific/Kiritimati", "UTC+12", "UTC-14"):
@@ -141,7 +141,7 @@ def test_the_clock_is_read_as_utc(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
 
 
 @pytest.mark.parametrize(("cert", "key"), [("", ""), ("/cert", ""), ("", "/key")])
-def test_one_alone_is_not_enough(cert: str, key: str) -> None:
+def test_one_of_the_two_files_is_missing(cert: str, key: str) -> None:
     with pytest.raises(Unusable) as raised:
         check(cert, key)
     assert str(raised.value) == (
@@ -149,19 +149,19 @@ def test_one_alone_is_not_enough(cert: str, key: str) -> None:
     )
 
 
-def test_the_context_of_a_pair(tmp_path: Path) -> None:
+def test_context(tmp_path: Path) -> None:
     made = context(*make(tmp_path))
     assert made.minimum_version == ssl.TLSVersion.TLSv1_2
     assert made.protocol == ssl.PROTOCOL_TLS_SERVER
 
 
-def test_a_context_is_made_only_of_what_check_finds_good(tmp_path: Path) -> None:
+def test_context_checks_the_files_first(tmp_path: Path) -> None:
     with pytest.raises(Unusable, match="go together"):
         context("", str(tmp_path))
 
 
-def test_the_key_of_another_certificate(tmp_path: Path) -> None:
-    """That shows only in context()."""
+def test_a_key_that_belongs_to_another_certificate(tmp_path: Path) -> None:
+    """Only context() notices."""
     (tmp_path / "other").mkdir()
     cert, _ = make(tmp_path)
     _, key = make(tmp_path / "other")

@@ -1,4 +1,4 @@
-"""A record as a line of JSON: all of it, and never longer than a pipe takes at once."""
+"""A record as a line of JSON: complete, and never longer than one atomic write to a pipe."""
 
 import json
 import time
@@ -18,7 +18,7 @@ def written(fields: Fields, message: str = "Refused a local client") -> bytes:
 
 
 def line_of(fields: Fields, message: str = "Refused a local client") -> dict[str, Any]:
-    """The line, read back; it is bounded and ends as it should, whatever was in it."""
+    """The line, parsed, after a check of its length and its end."""
     line = written(fields, message)
     assert len(line) <= MAX_LINE
     assert line.endswith(b"}\n")
@@ -27,7 +27,7 @@ def line_of(fields: Fields, message: str = "Refused a local client") -> dict[str
     return entry
 
 
-def test_the_order_and_the_names(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_names_and_order_of_the_keys(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(time, "time", lambda: 1700000000.0625)
     fields: Fields = [
         ("CLIENT", "192.0.2.1"),
@@ -52,7 +52,7 @@ def test_the_order_and_the_names(monkeypatch: pytest.MonkeyPatch) -> None:
         (1735689599.005, "2024-12-31T23:59:59.005Z"),
     ],
 )
-def test_the_time_is_utc_in_milliseconds(
+def test_time_is_in_utc_and_milliseconds(
     monkeypatch: pytest.MonkeyPatch, now: float, text: str
 ) -> None:
     monkeypatch.setattr(time, "time", lambda: now)
@@ -65,12 +65,12 @@ def test_the_time_is_utc_in_milliseconds(
         time.tzset()
 
 
-def test_without_recipients_there_is_no_list() -> None:
+def test_no_recipients_no_list() -> None:
     assert set(line_of([("HELO", "x")])) == {"time", "priority", "message_id", "message", "helo"}
 
 
-def test_a_line_that_fits_is_left_as_it_is() -> None:
-    """With its end, it has MAX_LINE octets at most."""
+def test_a_line_of_the_maximum_length_is_complete() -> None:
+    """MAX_LINE includes the line end."""
     shortest = len(written([("HELO", "x")], ""))
     message = "m" * (MAX_LINE - shortest)
     entry = line_of([("HELO", "x")], message)
@@ -78,16 +78,16 @@ def test_a_line_that_fits_is_left_as_it_is() -> None:
     assert len(written([("HELO", "x")], message)) == MAX_LINE
 
 
-def test_of_a_line_that_is_too_long_the_message_is_cut_first() -> None:
-    """By one octet too long: it repeats the fields, and these stay."""
+def test_a_longer_line_has_its_message_cut() -> None:
+    """One octet too long. The message repeats the fields, and these stay."""
     shortest = len(written([("RECIPIENT", "x")], ""))
     entry = line_of([("RECIPIENT", "x")], "m" * (MAX_LINE - shortest + 1))
     assert entry["message"] == "m" * 200
     assert entry["recipient"] == ["x"]
 
 
-def test_then_as_many_recipients_as_need_be() -> None:
-    """In octets: these are characters of four."""
+def test_then_the_last_recipients_are_dropped() -> None:
+    """The limit is in octets: each of these characters has four."""
     recipients = ["\N{GRINNING FACE}" * 99 + str(number) for number in range(9)] + [
         "\N{GRINNING FACE}" * 99 + "x"
     ]
@@ -96,14 +96,14 @@ def test_then_as_many_recipients_as_need_be() -> None:
     assert 0 < len(kept) < 10
     assert kept == recipients[: len(kept)]
     assert entry["message"] == "m" * 200
-    # One more would not have fitted.
+    # One more would be too long.
     more = [("RECIPIENT", recipient) for recipient in recipients[: len(kept) + 1]]
     entry["recipient"] = recipients[: len(more)]
     assert len(json.dumps(entry, ensure_ascii=False).encode()) >= MAX_LINE
 
 
-def test_of_recipients_as_many_stay_as_fit_exactly() -> None:
-    """The message has been cut in both; each has its last recipient a letter longer."""
+def test_no_more_recipients_are_dropped_than_necessary() -> None:
+    """The message is cut in both cases; the last recipient of the second is one letter longer."""
     rest = [("RECIPIENT", "y" * 300)] * 11 + [("RECIPIENT", "x")]
     shortest = len(written(rest, "m" * 200))
     fits = "x" * (1 + MAX_LINE - shortest)
@@ -112,6 +112,6 @@ def test_of_recipients_as_many_stay_as_fit_exactly() -> None:
         assert len(entry["recipient"]) == kept
 
 
-def test_what_is_too_long_without_any_recipient_ends_all_the_same() -> None:
+def test_a_line_without_recipients_may_stay_too_long() -> None:
     line = written([("HELO", "h" * 5000)])
     assert json.loads(line)["helo"] == "h" * 5000

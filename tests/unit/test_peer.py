@@ -60,7 +60,7 @@ def test_the_socket_is_believed_before_the_environment(
         ({"REMOTE_ADDR": "192.0.2.1", "REMOTE_PORT": "123456"}, ("192.0.2.1", "")),
         ({"REMOTE_ADDR": "192.0.2.1", "REMOTE_PORT": ""}, ("192.0.2.1", "")),
         ({"REMOTE_ADDR": "mail.example", "REMOTE_PORT": "25"}, ("", "")),
-        # The first that has an address, with its own port.
+        # The first variable with an address counts, and the port that belongs to it.
         (
             {"TCPREMOTEIP": "192.0.2.2", "NCAT_REMOTE_ADDR": "192.0.2.3", "REMOTE_PORT": "1"},
             ("192.0.2.2", ""),
@@ -86,7 +86,7 @@ def test_a_client_that_is_gone_already() -> None:
         assert caller(connection, {"REMOTE_ADDR": "192.0.2.1"}) == ("192.0.2.1", "")
 
 
-def test_a_socket_of_the_network_that_was_never_connected() -> None:
+def test_an_unconnected_socket() -> None:
     for family in (socket.AF_INET, socket.AF_INET6):
         with socket.socket(family) as unconnected:
             assert caller(unconnected, {"REMOTE_HOST": "::1"}) == ("::1", "")
@@ -133,12 +133,12 @@ def test_plain_address(text: str, address: str) -> None:
         ("1" * 5000, range(3, 111111114)),
     ],
 )
-def test_descriptors_that_are_handed_over(count: str, descriptors: range) -> None:
+def test_descriptors_for_this_process(count: str, descriptors: range) -> None:
     assert listen_fds({"LISTEN_FDS": count, "LISTEN_PID": str(os.getpid())}) == descriptors
 
 
 @pytest.mark.parametrize("pid", ["{other}", "", "0", " {own}"])
-def test_descriptors_of_another_process(pid: str) -> None:
+def test_descriptors_for_another_process(pid: str) -> None:
     """sd_listen_fds(3): a process that only inherits these variables must ignore them."""
     pid = pid.format(own=os.getpid(), other=os.getpid() + 1)
     assert listen_fds({"LISTEN_FDS": "1", "LISTEN_PID": pid}) == range(0)

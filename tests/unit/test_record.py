@@ -94,11 +94,11 @@ def test_a_bound_that_was_hit_is_worth_notice(ending: str) -> None:
 
 
 @pytest.mark.parametrize("ending", ["quit", "eof", "reset"])
-def test_that_a_client_has_gone_is_not(ending: str) -> None:
+def test_an_ending_by_the_client_is_not_worth_notice(ending: str) -> None:
     assert of(b"", ending=ending).priority == record.INFO == 6
 
 
-def test_the_version_of_tls() -> None:
+def test_tls_version() -> None:
     session = Session("h.example", "no mail")
     session.secured("TLSv1.3")
     entry = record.of_session(session, ("", ""), "eof", 1.0, "full")
@@ -116,17 +116,17 @@ def test_a_client_that_came_through_a_proxy() -> None:
         ("PROXY", "198.51.100.1"),
     ]
     assert entry.message == "Refused 192.0.2.1; eof after 0 commands, 1.000 s"
-    # Why its header is not believed.
+    # Why its header was refused.
     entry = record.of_session(session, client, "proxy", 1.0, "full", "failed: no PROXY header")
     assert ("PROXY", "failed: no PROXY header") in entry.fields
     assert entry.message == ("Refused 192.0.2.1; proxy after 0 commands, 1.000 s: no PROXY header")
 
 
-def test_one_command_is_no_plural() -> None:
+def test_one_command_is_singular() -> None:
     assert of(b"QUIT\r\n").message == "Refused 192.0.2.1; quit after 1 command, 0.250 s"
 
 
-def test_as_many_recipients_as_are_kept_are_no_more() -> None:
+def test_the_maximum_of_recipients_is_shown_without_more() -> None:
     assert of(b"RCPT TO:<x@y>\r\n" * 10).message.endswith("<x@y>; eof after 10 commands, 0.250 s")
 
 
@@ -146,16 +146,16 @@ def test_a_fault() -> None:
 @pytest.mark.parametrize(
     ("octets", "text"),
     [
-        (b"abcdef", "abc"),  # as it is
-        (b"a\nbcd", "a\\n"),  # with what is escaped
+        (b"abcdef", "abc"),  # printable
+        (b"a\nbcd", "a\\n"),  # with an escape
     ],
 )
-def test_what_is_too_long_is_cut_after_it_was_escaped(octets: bytes, text: str) -> None:
+def test_text_is_cut_after_escaping(octets: bytes, text: str) -> None:
     assert record.clean(octets, 3) == text
 
 
-def test_what_is_remembered_is_as_long_as_rfc_5321_has_it() -> None:
-    """4.5.3.1.2 and .3; escapes make more of it, and are cut."""
+def test_helo_and_sender_are_cut_to_the_limits_of_rfc_5321() -> None:
+    """4.5.3.1.2 and .3, after escaping."""
     entry = of(b"HELO " + b"\x01" * 255 + b"\nMAIL FROM:<" + b"\x01" * 320 + b">\n")
     fields = dict(entry.fields)
     assert (len(str(fields["HELO"])), len(str(fields["SENDER"]))) == (255, 320)

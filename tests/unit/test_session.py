@@ -213,15 +213,15 @@ def test_octets_are_bounded() -> None:
     assert (session.ending, session.octets) == ("limit", 31)
 
 
-def test_what_is_over_the_octets_is_not_obeyed() -> None:
-    """However many come at once; what came before is answered, and stands before the last 521."""
+def test_octets_over_the_limit_are_not_processed() -> None:
+    """Even if all come at once. Commands before them get their replies, before the last 521."""
     session = Session(HOST, TEXT, "rcpt", max_octets=14)
     assert codes(session.receive(b"NOOP\r\n")) == [250]
     assert codes(session.receive(b"NOOP\r\n" + b"NOOP\r\nQUIT\r\n")) == [250, 521]
     assert (session.ending, session.commands, session.octets) == ("limit", 2, 24)
 
 
-def test_what_is_over_the_octets_behind_starttls_is_over_them_under_tls() -> None:
+def test_octets_after_starttls_count_under_tls() -> None:
     session = Session(HOST, TEXT, "rcpt", max_octets=10, starttls=True)
     assert session.receive(b"STARTTLS\r\n" + b"x" * 10) == b""
     session.starttls(ready=True)
@@ -230,7 +230,7 @@ def test_what_is_over_the_octets_behind_starttls_is_over_them_under_tls() -> Non
     assert (session.ending, session.commands) == ("limit", 1)
 
 
-def test_bounds_by_default() -> None:
+def test_default_limits() -> None:
     assert codes(Session(HOST, TEXT).receive(b"NOOP\n" * 101)) == [521] * 101
     session = Session(HOST, TEXT, "rcpt")
     assert codes(session.receive(b"NOOP\n" * 100)) == [250] * 100
@@ -246,21 +246,21 @@ def test_bounds_by_default() -> None:
 
 
 @pytest.mark.parametrize("argument", [b"", b"TO:", b"TO:<>", b"TO: \t"])
-def test_a_recipient_that_is_none_is_remembered_as_empty(argument: bytes) -> None:
+def test_a_rcpt_without_an_address_counts_as_a_recipient(argument: bytes) -> None:
     session = Session(HOST, TEXT, "rcpt")
     session.receive(b"RCPT " + argument + b"\r\n")
     assert session.recipients == [b""]
     assert session.recipient_count == 1
 
 
-def test_only_carriage_returns_before_the_line_feed_are_of_its_end() -> None:
+def test_a_line_ends_in_carriage_returns_and_a_line_feed() -> None:
     session = Session(HOST, TEXT, "rcpt")
     assert codes(session.receive(b"NOOP\r\r\n")) == [250]
     assert codes(session.receive(b"NOOP\f\r\n")) == [521]
     assert codes(session.receive(b"NOOPX\r\n")) == [521]
 
 
-def test_sessions_of_the_same_settings_share_replies() -> None:
+def test_sessions_with_the_same_settings_share_replies() -> None:
     encoded: dict[object, bytes] = {}
     first, second = (Session(HOST, TEXT, "rcpt", encoded=encoded) for _ in range(2))
     reply = first.receive(b"EHLO x\r\n")
@@ -268,13 +268,13 @@ def test_sessions_of_the_same_settings_share_replies() -> None:
     for key in encoded:
         encoded[key] = b"250 encoded before\r\n"
     assert second.receive(b"EHLO x\r\n") == b"250 encoded before\r\n"
-    # Before and after EHLO, the same event has two texts.
+    # The reply differs before and after EHLO.
     assert second.receive(b"NOOP\r\n") == b"250 2.0.0 OK\r\n"
     assert Session(HOST, TEXT, "rcpt", encoded=encoded).receive(b"NOOP\r\n") == b"250 OK\r\n"
     assert len(encoded) == 3
 
 
-def test_a_reply_that_is_the_same_again_is_encoded_once() -> None:
+def test_equal_replies_are_encoded_once() -> None:
     encoded: dict[object, bytes] = {}
     session = Session(HOST, TEXT, "rcpt", encoded=encoded)
     session.receive(b"NOOP\nHELO x\nNOOP\nHELO x\n")
@@ -286,20 +286,20 @@ def offering(stage: str = "rcpt", max_commands: int = 100) -> Session:
     return Session(HOST, TEXT, stage, max_commands, starttls=True)
 
 
-def test_starttls_is_offered_last_and_in_no_other_reply() -> None:
+def test_only_the_reply_to_ehlo_offers_starttls() -> None:
     assert offering().receive(b"EHLO x\r\n").splitlines()[-2:] == [b"250-SMTPUTF8", b"250 STARTTLS"]
     assert b"STARTTLS" not in Session(HOST, TEXT, "rcpt").receive(b"EHLO x\r\n")
     assert b"STARTTLS" not in offering().receive(b"HELO x\r\n")
 
 
 @pytest.mark.parametrize("stage", ["greeting", "helo"])
-def test_starttls_is_refused_where_ehlo_is(stage: str) -> None:
+def test_starttls_is_refused_at_the_early_stages(stage: str) -> None:
     session = offering(stage)
     assert codes(session.receive(b"STARTTLS\r\n")) == [521]
     assert session.asked_for_tls is False
 
 
-def test_starttls_has_the_driver_s_answer() -> None:
+def test_tls_forgets_what_was_said_but_not_the_limits() -> None:
     session = offering()
     assert (session.asked_for_tls, session.tls) == (False, "")
     session.receive(b"EHLO x\r\nMAIL FROM:<a@b>\r\nRCPT TO:<c@d>\r\n")
@@ -310,7 +310,6 @@ def test_starttls_has_the_driver_s_answer() -> None:
 
     session.secured("TLSv1.3")
     assert session.tls == "TLSv1.3"
-    # All starts afresh, but the bounds.
     assert (session.helo, session.sender, session.recipients) == (b"", None, [])
     assert (session.recipient_count, session.commands) == (0, 4)
     assert session.receive(b"NOOP\r\n") == b"250 OK\r\n"
@@ -319,7 +318,7 @@ def test_starttls_has_the_driver_s_answer() -> None:
     assert session.asked_for_tls is False
 
 
-def test_what_was_sent_behind_starttls_is_thrown_away() -> None:
+def test_octets_after_starttls_are_discarded_if_the_driver_is_ready() -> None:
     """RFC 3207, 4.2; CVE-2011-0411."""
     session = offering()
     assert session.receive(b"EHLO x\r\n") != b""
@@ -330,7 +329,7 @@ def test_what_was_sent_behind_starttls_is_thrown_away() -> None:
     assert (session.sender, session.commands) == (None, 3)
 
 
-def test_what_was_sent_behind_starttls_is_obeyed_where_there_is_no_tls() -> None:
+def test_commands_after_starttls_are_processed_if_tls_is_not_available() -> None:
     session = offering()
     assert codes(session.receive(b"EHLO x\r\nRSET\r\nSTARTTLS\r\nMAIL FROM:<a@b>\r\nNO")) == [
         250,
@@ -340,7 +339,7 @@ def test_what_was_sent_behind_starttls_is_obeyed_where_there_is_no_tls() -> None
     assert session.starttls(ready=False) == (b"454 4.7.0 TLS is not available\r\n250 2.1.0 OK\r\n")
     assert (session.asked_for_tls, session.sender, session.commands) == (False, b"a@b", 4)
     assert session.receive(b"OP\r\n") == b"250 2.0.0 OK\r\n"
-    # It is not on offer any more.
+    # STARTTLS is no longer on offer.
     assert session.receive(b"STARTTLS\r\n") == f"521 5.3.2 {TEXT}\r\n".encode()
     assert b"STARTTLS" not in session.receive(b"EHLO x\r\n")
 

@@ -26,7 +26,7 @@ GOOD: list[tuple[str, str, object]] = [
     ("log-addresses", "domain", "domain"),
 ]
 
-# As long, as much or as little as may be.
+# The longest, largest and smallest valid values.
 LIMITS: list[tuple[str, str, object]] = [
     ("hostname", "x", "x"),
     ("hostname", "x" * 255, "x" * 255),
@@ -99,7 +99,7 @@ def test_bad_values_are_one_line_each_and_leave_the_default(name: str, given: st
         assert len(fault) < 250
 
 
-def test_the_defaults(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_defaults(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(os, "uname", lambda: SimpleNamespace(nodename="h.example"))
     settings = read([], {})
     assert {name: value(settings, name) for name in TABLE} == {
@@ -120,7 +120,7 @@ def test_the_defaults(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.parametrize("node", ["", "(none) ", "hôte", "x" * 256])
-def test_a_host_with_a_name_that_cannot_be_said(node: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_host_with_an_invalid_name(node: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(os, "uname", lambda: SimpleNamespace(nodename=node))
     assert read([], {}).hostname == "localhost"
 
@@ -137,7 +137,7 @@ def test_a_host_with_a_name_that_cannot_be_said(node: str, monkeypatch: pytest.M
         ("log-addresses", "one of full, domain, none"),
     ],
 )
-def test_a_fault_says_what_would_be_right(name: str, right: str) -> None:
+def test_a_fault_says_what_is_valid(name: str, right: str) -> None:
     assert read([f"--{name}=\0"], {}).faults == [f"--{name} is '\\x00', but should be {right}"]
     assert read([], {variable(name): "\0"}).faults == [
         f"{variable(name)} is '\\x00', but should be {right}"
@@ -149,28 +149,28 @@ def test_a_fault_says_what_would_be_right(name: str, right: str) -> None:
     [
         ("a b", "'a b'"),
         ("é", r"'\xe9'"),
-        ("b" * 57 + "!", "'" + "b" * 57 + "!'"),  # 60 characters, the quotes included
+        ("b" * 57 + "!", "'" + "b" * 57 + "!'"),  # 60 characters with the quotes
         ("b" * 58 + "!", "'" + "b" * 56 + "..."),
         ("b" * 200, "'" + "b" * 56 + "..."),
         ("\0" * 60, "'" + r"\x00" * 14 + "..."),
     ],
 )
-def test_a_long_value_is_shown_cut_to_60_characters(given: str, shown: str) -> None:
+def test_a_fault_shows_60_characters_of_the_value(given: str, shown: str) -> None:
     (fault,) = read([f"--log={given}"], {}).faults
     assert fault.startswith(f"--log is {shown}, but should be one of ")
 
 
-def test_words_for_another_kind_of_value() -> None:
+def test_expected() -> None:
     assert expected("place", {"place": "somewhere"}) == "somewhere"
     assert expected(("a", "b"), {}) == "one of a, b"
 
 
-def test_a_value_may_have_an_equals_sign_in_it() -> None:
+def test_a_value_with_an_equals_sign() -> None:
     settings = read(["--text=a=b", "--hostname", "c=d"], {})
     assert (settings.text, settings.hostname, settings.faults) == ("a=b", "c=d", [])
 
 
-def test_words_that_are_not_options_are_all_told() -> None:
+def test_each_unknown_option_is_a_fault() -> None:
     settings = read(["-v", "--log=none", "x" * 80], {})
     assert settings.log == "none"
     assert settings.faults == [
@@ -179,7 +179,7 @@ def test_words_that_are_not_options_are_all_told() -> None:
     ]
 
 
-def test_a_session_by_the_settings() -> None:
+def test_a_session_has_these_settings() -> None:
     words = ["--hostname=h", "--text=t", "--refuse-at=rcpt", "--max-commands=3"]
     settings = read([*words, "--max-line=20", "--max-octets=40"], {})
     encoded: dict[object, bytes] = {}

@@ -1,4 +1,4 @@
-"""What clients share: limits, deadlines and counts, by a clock of the test's own."""
+"""Limits on connections, deadlines and counts, with a simulated clock."""
 
 import pytest
 
@@ -9,28 +9,28 @@ from null521.settings import LINGER_SECONDS
 NOW = 1000.0
 
 
-class Somebody:
-    """A client that writes down what it is told, and obeys as a connection does."""
+class FakeClient:
+    """A client that remembers the calls, and then ends or leaves as a connection does."""
 
     def __init__(self, clients: Clients, start: float = NOW) -> None:
         self.start = self.last_active = start
         self.tick = 0
         self.network: str | bytes = ""
-        self.told: list[str] = []
+        self.calls: list[str] = []
         self._clients = clients
         self.now = start
 
     def expire(self, ending: str) -> None:
-        self.told.append(ending)
+        self.calls.append(ending)
         self._clients.end(self, ending, 0, self.now)
 
     def close(self) -> None:
-        self.told.append("close")
+        self.calls.append("close")
         self._clients.leave(self)
 
 
 def clients_by(**values: object) -> Clients:
-    """Clients of a server with these settings."""
+    """The clients of a server with these settings."""
     settings = ServeSettings()
     for name, value in values.items():
         assert hasattr(settings, name)
@@ -38,15 +38,15 @@ def clients_by(**values: object) -> Clients:
     return Clients(settings, NOW)
 
 
-def entered(clients: Clients, start: float = NOW, address: str = "") -> Somebody:
-    """A client that may stay."""
-    somebody = Somebody(clients, start)
-    assert clients.enter(somebody) is True
-    assert clients.count(somebody, address) is True
-    return somebody
+def entered(clients: Clients, start: float = NOW, address: str = "") -> FakeClient:
+    """A client within all limits."""
+    client = FakeClient(clients, start)
+    assert clients.enter(client) is True
+    assert clients.count(client, address) is True
+    return client
 
 
-def test_a_server_without_a_client() -> None:
+def test_no_clients() -> None:
     clients = clients_by()
     assert (clients.open, clients.lingering, clients.idle_since) == (0, 0, NOW)
     assert (clients.counts.commands, clients.counts.seconds) == (0, 0.0)
@@ -56,7 +56,7 @@ def test_a_server_without_a_client() -> None:
     clients.expire_all("stopped")
 
 
-def test_from_the_first_octet_to_the_last() -> None:
+def test_a_client_is_open_then_lingers_then_leaves() -> None:
     clients = clients_by()
     client, other = entered(clients), entered(clients)
     assert (clients.open, clients.lingering) == (2, 0)
@@ -69,10 +69,10 @@ def test_from_the_first_octet_to_the_last() -> None:
     assert (clients.open, clients.lingering) == (1, 1)
     clients.leave(client)
     assert (clients.open, clients.lingering) == (1, 0)
-    assert client.told == other.told == []
+    assert client.calls == other.calls == []
 
 
-def test_one_may_leave_without_lingering() -> None:
+def test_a_client_leaves_without_lingering() -> None:
     clients = clients_by()
     client = entered(clients)
     clients.end(client, "reset", 0, NOW)
@@ -90,7 +90,7 @@ def test_counts() -> None:
     assert sum(counts.sessions_by_seconds) == 3
 
 
-def test_a_bucket_has_its_upper_bound_in_it() -> None:
+def test_a_bucket_includes_its_upper_bound() -> None:
     for place, bound in enumerate(SECONDS):
         for seconds, bucket in ((bound, place), (bound + 0.001, place + 1)):
             counts = Counts()
@@ -102,13 +102,13 @@ def test_a_bucket_has_its_upper_bound_in_it() -> None:
             assert counts.sessions_by_seconds == expected
 
 
-def test_max_connections_has_those_that_linger_in_it() -> None:
+def test_max_connections_includes_lingering_ones() -> None:
     clients = clients_by(max_connections=2)
     first, _ = entered(clients), entered(clients)
-    third, fourth = Somebody(clients), Somebody(clients)
+    third, fourth = FakeClient(clients), FakeClient(clients)
     assert clients.enter(third) is False
     assert dict(clients.counts.limits) == {"max-connections": 1}
-    # It is open until the server has told it, and lingers then.
+    # It is open until the server has refused it.
     assert clients.is_open(third)
     clients.end(third, "too-many", 0, NOW)
     clients.leave(third)
@@ -133,15 +133,15 @@ def test_max_connections_has_those_that_linger_in_it() -> None:
 def test_max_per_client(one: str, same: str, another: str) -> None:
     clients = clients_by(max_per_client=2)
     first, _ = entered(clients, address=one), entered(clients, address=same)
-    third = Somebody(clients)
+    third = FakeClient(clients)
     clients.enter(third)
     assert clients.count(third, one) is False
     assert dict(clients.counts.limits) == {"max-per-client": 1}
     entered(clients, address=another)
 
-    # Who is turned away counts as long as it is there, too.
+    # A client over the limit counts too, until it leaves.
     clients.leave(first)
-    fourth = Somebody(clients)
+    fourth = FakeClient(clients)
     assert clients.count(fourth, same) is False
     assert dict(clients.counts.limits) == {"max-per-client": 2}
     clients.leave(third)
@@ -150,8 +150,8 @@ def test_max_per_client(one: str, same: str, another: str) -> None:
     assert dict(clients.counts.limits) == {"max-per-client": 2}
 
 
-def test_a_network_is_forgotten_with_its_last_client() -> None:
-    """A server that runs for years would keep each address that ever came."""
+def test_a_network_is_forgotten_when_its_last_client_leaves() -> None:
+    """Otherwise memory would grow with each new address."""
     clients = clients_by()
     first, second = (entered(clients, address="192.0.2.1") for _ in range(2))
     clients.leave(first)
@@ -172,13 +172,13 @@ def test_a_session_ends_at_its_deadline() -> None:
     clients = clients_by(session_timeout=60.0, idle_timeout=3600.0)
     early, late = entered(clients), entered(clients, NOW + 1)
     clients.keep_deadlines(NOW + 59.75)
-    assert early.told == []
+    assert early.calls == []
     clients.keep_deadlines(NOW + 60)
-    assert (early.told, late.told) == (["deadline"], [])
-    # Both at once, however much later.
+    assert (early.calls, late.calls) == (["deadline"], [])
+    # Late, and two at once.
     last = entered(clients, NOW + 2)
     clients.keep_deadlines(NOW + 100)
-    assert (early.told, late.told, last.told) == (["deadline"],) * 3
+    assert (early.calls, late.calls, last.calls) == (["deadline"],) * 3
     assert clients.open == 0
 
 
@@ -189,32 +189,32 @@ def test_a_silent_client_is_idle_within_a_tick(start: float) -> None:
     ticks = 0
     while NOW + ticks * TICK < start + 30:
         clients.keep_deadlines(NOW + ticks * TICK)
-        assert silent.told == []
+        assert silent.calls == []
         ticks += 1
     clients.keep_deadlines(NOW + ticks * TICK)
-    assert silent.told == ["idle"]
+    assert silent.calls == ["idle"]
     assert TICK == 0.25
     clients.keep_deadlines(NOW + 59)
-    assert silent.told == ["idle"]
+    assert silent.calls == ["idle"]
 
 
-def test_a_client_that_speaks_is_not_idle() -> None:
+def test_an_active_client_is_not_idle() -> None:
     clients = clients_by(idle_timeout=30.0, session_timeout=3600.0)
-    speaking, silent = entered(clients), entered(clients)
-    speaking.last_active = NOW + 29
+    active, silent = entered(clients), entered(clients)
+    active.last_active = NOW + 29
     clients.keep_deadlines(NOW + 30)
-    assert (speaking.told, silent.told) == ([], ["idle"])
+    assert (active.calls, silent.calls) == ([], ["idle"])
     clients.keep_deadlines(NOW + 58.75)
-    assert speaking.told == []
-    speaking.last_active = NOW + 58.75
+    assert active.calls == []
+    active.last_active = NOW + 58.75
     clients.keep_deadlines(NOW + 59)
-    assert speaking.told == []
+    assert active.calls == []
     clients.keep_deadlines(NOW + 88.75)
-    assert speaking.told == ["idle"]
+    assert active.calls == ["idle"]
 
 
-def test_idleness_is_looked_at_only_when_it_can_be() -> None:
-    """Clients that cannot be idle yet cost nothing at a tick."""
+def test_idleness_is_checked_only_when_it_is_possible() -> None:
+    """A client that cannot be idle yet costs nothing at a tick."""
     clients = clients_by(idle_timeout=30.0, session_timeout=3600.0)
     client = entered(clients)
     assert client.tick == (NOW + 30) / TICK
@@ -225,22 +225,22 @@ def test_idleness_is_looked_at_only_when_it_can_be() -> None:
     assert dict(clients._idle_checks) == {client.tick: {client}}
 
 
-def test_who_has_ended_is_not_idle() -> None:
+def test_an_ended_session_is_not_idle() -> None:
     clients = clients_by(idle_timeout=30.0)
     client = entered(clients)
     clients.end(client, "quit", 1, NOW + 1)
     clients.keep_deadlines(NOW + 40)
-    assert client.told == []
+    assert client.calls == []
 
 
 def test_a_deadline_comes_before_idleness() -> None:
     clients = clients_by(idle_timeout=60.0, session_timeout=60.0)
     client = entered(clients)
     clients.keep_deadlines(NOW + 60)
-    assert client.told == ["deadline"]
+    assert client.calls == ["deadline"]
 
 
-def test_who_lingers_is_closed() -> None:
+def test_lingering_ends() -> None:
     clients = clients_by()
     first, second = entered(clients), entered(clients)
     for client, last_active in ((first, NOW + 5), (second, NOW + 6)):
@@ -248,19 +248,19 @@ def test_who_lingers_is_closed() -> None:
         clients.end(client, "quit", 1, last_active)
         clients.linger(client)
     clients.keep_deadlines(NOW + 5 + LINGER_SECONDS - TICK)
-    assert (first.told, clients.lingering) == ([], 2)
+    assert (first.calls, clients.lingering) == ([], 2)
     clients.keep_deadlines(NOW + 5 + LINGER_SECONDS)
-    assert (first.told, second.told, clients.lingering) == (["close"], [], 1)
+    assert (first.calls, second.calls, clients.lingering) == (["close"], [], 1)
     clients.keep_deadlines(NOW + 100)
-    assert (first.told, second.told, clients.lingering) == (["close"], ["close"], 0)
+    assert (first.calls, second.calls, clients.lingering) == (["close"], ["close"], 0)
 
 
-def test_all_sessions_end_when_the_server_does() -> None:
+def test_all_sessions_end_with_the_server() -> None:
     clients = clients_by()
     first, second, lingering = (entered(clients) for _ in range(3))
     clients.end(lingering, "quit", 1, NOW)
     clients.linger(lingering)
     clients.expire_all("stopped")
-    assert (first.told, second.told, lingering.told) == (["stopped"], ["stopped"], [])
+    assert (first.calls, second.calls, lingering.calls) == (["stopped"], ["stopped"], [])
     assert dict(clients.counts.endings) == {"quit": 1, "stopped": 2}
     assert (clients.open, clients.lingering) == (0, 1)

@@ -89,7 +89,7 @@ def test_bad_values_are_one_line_each_and_leave_the_default(name: str, given: st
         assert len(fault) < 250
 
 
-def test_the_defaults() -> None:
+def test_defaults() -> None:
     settings = read([], {})
     assert {name: value(settings, name) for name in MORE} == {
         "listen": (),
@@ -115,7 +115,7 @@ def test_the_defaults() -> None:
         ("max-connections", "a whole number from 1 to 1073741824"),
     ],
 )
-def test_a_fault_says_what_would_be_right(name: str, right: str) -> None:
+def test_a_fault_says_what_is_valid(name: str, right: str) -> None:
     assert read([f"--{name}=x"], {}).faults == [f"--{name} is 'x', but should be {right}"]
 
 
@@ -126,7 +126,7 @@ def test_a_fault_says_what_would_be_right(name: str, right: str) -> None:
         ("[2001:db8::1]:0", ("2001:db8::1", 0)),
         ("*:65535", ("", 65535)),
         ("0.0.0.0:0000000025", ("0.0.0.0", 25)),
-        # One bracket alone, and what int() and ip_address() would take.
+        # A single bracket, and ports that int() would accept.
         ("[::1:25", None),
         ("::1]:25", None),
         ("[]:25", None),
@@ -143,7 +143,7 @@ def test_address_and_port(word: str, place: tuple[str, int] | None) -> None:
     assert address_of(word) == place
 
 
-def test_a_fault_in_one_of_several_to_listen_on() -> None:
+def test_one_of_several_places_is_invalid() -> None:
     settings = read(["--listen=*:25", "--listen=nowhere"], {})
     assert settings.listen == ("*:25",)
     (fault,) = settings.faults
