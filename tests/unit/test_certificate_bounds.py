@@ -62,8 +62,8 @@ def test_no_validity() -> None:
 @pytest.mark.parametrize("label", ["PRIVATE KEY", "EC PRIVATE KEY", "RSA PRIVATE KEY"])
 def test_the_first_block_with_a_label(tmp_path: Path, label: str) -> None:
     path = tmp_path / "pem"
-    path.write_bytes(b"words\n" + pem("CERTIFICATE", b"first") + pem("CERTIFICATE", b"second"))
-    assert block(str(path), CERTIFICATE) == b"first"
+    path.write_bytes(b"words\n" + pem("CERTIFICATE", b"one") + pem("CERTIFICATE", b"two"))
+    assert block(str(path), CERTIFICATE) == b"one"
     path.write_bytes(pem("EC PARAMETERS", b"curve") + pem(label, b"key"))
     assert block(str(path), PRIVATE_KEY) == b"key"
 

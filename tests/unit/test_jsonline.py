@@ -86,6 +86,11 @@ def test_a_longer_line_has_its_message_cut() -> None:
     assert entry["recipient"] == ["x"]
 
 
+def test_a_shortened_line_is_utf_8_too() -> None:
+    line = written([("HELO", "grün")], "m" * 5000)
+    assert '"helo": "grün"}\n'.encode() in line
+
+
 def test_then_the_last_recipients_are_dropped() -> None:
     """The limit is in octets: each of these characters has four."""
     recipients = ["\N{GRINNING FACE}" * 99 + str(number) for number in range(9)] + [

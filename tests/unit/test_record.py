@@ -132,8 +132,9 @@ def test_the_maximum_of_recipients_is_shown_without_more() -> None:
 
 def test_a_duration_is_rounded_to_microseconds() -> None:
     session = Session("h.example", "no mail")
-    fields = dict(record.of_session(session, ("", ""), "eof", 0.0000016, "full").fields)
-    assert fields["DURATION_USEC"] == 2
+    for seconds, microseconds in ((0.0000016, 2), (59.9999994, 59_999_999)):
+        fields = dict(record.of_session(session, ("", ""), "eof", seconds, "full").fields)
+        assert fields["DURATION_USEC"] == microseconds
 
 
 def test_a_fault() -> None:
@@ -167,6 +168,7 @@ def test_helo_and_sender_are_cut_to_the_limits_of_rfc_5321() -> None:
         (b"plain", "plain"),
         ("grün@exämple".encode(), "grün@exämple"),
         (b"a\r\nb", "a\\r\\nb"),
+        ("grün\n\\".encode(), "grün\\n\\\\"),
         (b"\0\x1b[2J", "\\x00\\x1b[2J"),
         (b"\xff\xfe", "\\xff\\xfe"),
         ("\u202e".encode(), "\\u202e"),  # turns the direction of writing
