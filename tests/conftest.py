@@ -1,17 +1,14 @@
 """What all tests share: the program as installed, and skips that count as failures in CI."""
 
 import fcntl
-import importlib.util
 import os
 import socket
-import subprocess
-import sys
-import sysconfig
 import tempfile
 from collections.abc import Generator, Iterator
 from pathlib import Path
 
 import pytest
+from helpers.installed import install
 from helpers.program import TREE
 from hypothesis import configuration, settings
 
@@ -24,34 +21,6 @@ settings.register_profile("null521", database=None, deadline=None)
 settings.register_profile("quick", database=None, deadline=None, max_examples=20)
 settings.load_profile("null521")
 configuration.set_hypothesis_home_dir(TREE / "build" / "hypothesis")
-
-
-def install(prefix: Path) -> Path:
-    """`make install` below the prefix, for the interpreter that runs the tests and its libraries.
-
-    With a DESTDIR, as packages have it, so that nothing beyond the prefix is touched.
-    """
-    systemd = importlib.util.find_spec("systemd")
-    site = sysconfig.get_path("purelib")
-    if systemd and systemd.origin:
-        site = str(Path(systemd.origin).parents[1])
-    places = {
-        "DESTDIR": "/",
-        "PREFIX": prefix,
-        "SYSCONFDIR": prefix / "etc",
-        "PYTHON": sys._base_executable,  # type: ignore[attr-defined]
-        "SITEDIR": site,
-    }
-    # Bytecode is a part of what is installed.
-    unwanted = ("PYTHONDONTWRITEBYTECODE", "PYTHONPYCACHEPREFIX")
-    subprocess.run(
-        ["make", "install", *(f"{name}={value}" for name, value in places.items())],
-        cwd=TREE,
-        check=True,
-        stdout=subprocess.DEVNULL,
-        env={k: v for k, v in os.environ.items() if k not in unwanted},
-    )
-    return prefix / "bin" / "null521"
 
 
 @pytest.fixture(scope="session")

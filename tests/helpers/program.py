@@ -52,11 +52,11 @@ class Caller:
         octets = bytearray()
         while chunk := self.client.recv(65536):
             octets += chunk
-        self.client.close()  # as clients do; the goodbye waits for it
+        self.client.close()  # as clients do; the lingering close waits for it
         return bytes(octets)
 
     def record(self) -> str:
-        """The line for people that the program leaves behind once this client is gone."""
+        """The line for people that the program leaves behind once this client has disconnected."""
         raise NotImplementedError
 
     def ending(self) -> str:

@@ -200,14 +200,14 @@ def test_clients_that_reset_in_the_moment_of_their_last_reply(
     words: Sequence[str], how: str
 ) -> None:
     """Those behind them in the same turn of the loop have their last reply all the same."""
-    flags = ["--idle-timeout=1" if how == "idle" else "--grace=0", f"--max-per-client={MANY}"]
+    flags = ["--idle-timeout=3" if how == "idle" else "--grace=0", f"--max-per-client={MANY}"]
     with Server(*flags, words=words) as server:
         clients = [server.dial() for _ in range(MANY)]
         assert {client.recv(100) for client in clients} == {REFUSED}
         process = server.process
         if how == "idle":  # all at once, after a while
             process.send_signal(signal.SIGSTOP)
-            time.sleep(1)
+            time.sleep(3)
             process.send_signal(signal.SIGCONT)
         else:
             process.send_signal(signal.SIGTERM)

@@ -75,7 +75,7 @@ class Serve:
 
 @contextlib.contextmanager
 def serving(launcher: Path, *flags: str) -> Iterator[Serve]:
-    """It listens on 127.0.0.1, and believes what comes from there."""
+    """It listens on 127.0.0.1, and trusts what comes from there."""
     records, stdout = socket.socketpair()
     records.settimeout(PATIENCE)
     with socket.create_server((BALANCER, 0)) as listening, records, stdout:
@@ -330,12 +330,12 @@ def test_a_header_from_elsewhere_ends_the_connection(launcher: Path, header: byt
         assert exchange(client, header + SAID) == GREETING + REFUSED
         record = serve.record()
         assert names(record, client)
-        why = "a PROXY header, but not from where it is believed"
+        why = "a PROXY header from an address that is not in proxy-protocol"
         assert (record["ending"], record["proxy"]) == ("proxy", f"failed: {why}")
         assert why in record["message"]
 
 
-def test_a_header_from_elsewhere_in_pieces_is_not_believed(launcher: Path) -> None:
+def test_a_header_from_elsewhere_in_pieces_is_not_trusted(launcher: Path) -> None:
     with serving(launcher) as serve, connect(serve.port, STRANGER) as client:
         assert client.recv(4096) == GREETING
         client.sendall(PACKED[:3])

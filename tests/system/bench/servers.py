@@ -29,7 +29,7 @@ from pathlib import Path
 from typing import NamedTuple, Self
 
 import picture
-from conftest import install
+from helpers.installed import install
 from helpers.namespaces import PATIENCE, TREE, Counted, Journald, Systemd
 from lab import BUILD, TCPSERVER, SendingHost, in_network
 from mtas import MTAS

@@ -15,7 +15,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import NamedTuple
 
-from conftest import install
+from helpers.installed import install
 from lab import HANGS_UP, NULL_MX, RefusingHost
 from mtas import MTAS, Fate, MailServer
 
