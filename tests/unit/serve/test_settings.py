@@ -125,7 +125,7 @@ def test_a_fault_says_what_is_valid(name: str, right: str) -> None:
         ("192.0.2.1:25", ("192.0.2.1", 25)),
         ("[2001:db8::1]:0", ("2001:db8::1", 0)),
         ("*:65535", ("", 65535)),
-        ("0.0.0.0:0000000025", ("0.0.0.0", 25)),
+        ("0.0.0.0:000000025", ("0.0.0.0", 25)),
         # A single bracket, and ports that int() would accept.
         ("[::1:25", None),
         ("::1]:25", None),
