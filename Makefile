@@ -4,7 +4,7 @@ PREFIX ?= /usr/local
 SYSCONFDIR ?= /etc
 DESTDIR ?=
 PYTHON ?= /usr/bin/python3
-# The interpreter that the launcher names: not a virtual environment's, nor a link to elsewhere.
+# The interpreter that the launcher names: never that of a virtual environment, and no link to another.
 INTERPRETER = $(or $(filter /usr/bin/%,$(PYTHON)),$(shell $(PYTHON) -c 'import os, sys; print(os.path.realpath(sys._base_executable))'))
 
 BINDIR = $(PREFIX)/bin
@@ -15,43 +15,43 @@ TMPFILESDIR = $(PREFIX)/lib/tmpfiles.d
 MANDIR = $(PREFIX)/share/man
 DOCDIR = $(PREFIX)/share/doc/null521
 TLSDIR = $(SYSCONFDIR)/null521
-# Where it has systemd-python, or would have it.
+# The directory where this interpreter has, or would have, systemd-python.
 SITEDIR = $(or $(shell $(PYTHON) -c 'import os, systemd; print(os.path.dirname(os.path.dirname(systemd.__file__)))' 2>/dev/null),/usr/lib/python3/dist-packages)
 
-# What the unit's root directory has to show besides /usr.
+# The paths outside /usr that the unit's root directory must show.
 OUTSIDE = $(filter-out /usr /usr/%,$(PREFIX) $(SITEDIR) $(shell $(PYTHON) -c 'import sys; print(sys.base_prefix)')) \
 	$(if $(filter /usr/bin/%,$(INTERPRETER)),,-/etc/ld.so.cache)
 
-# The files name the places of a default installation; these are the others.
+# The files contain the paths of a default installation; replace them by the actual ones.
 PLACES = umask 022 && sed -e '1s|^\#!/usr/bin/python3 |\#!$(INTERPRETER) |' -e 's|/usr/local/lib/null521|$(LIBDIR)|' \
 	-e 's|/usr/local/bin/|$(BINDIR)/|' -e 's|/usr/lib/python3/dist-packages|$(SITEDIR)|' \
 	-e 's|/etc/null521|$(TLSDIR)|' -e 's|^BindReadOnlyPaths=.*|&$(if $(strip $(OUTSIDE)), $(strip $(OUTSIDE)))|'
 
-# The programs beside the path of one connection, a folder each.
+# The folders of null521/: serve, report, check and console.
 ROOMS = $(patsubst null521/%/__init__.py,%,$(wildcard null521/*/__init__.py))
 
-# null521.8 goes into man8.
+# Each page with its folder, as in man8/null521.8.
 PAGES = $(foreach page,$(notdir $(wildcard docs/man/*)),man$(patsubst .%,%,$(suffix $(page)))/$(page))
 
 .PHONY: run check mutants test senders cost report-cost hardening bench dist deb install certificate uninstall clean
 
 run:
 	@scripts/prepare run
-	@printf '%s\n' 'null521 answers on 127.0.0.1:2525. To see a 521, type in another terminal:' '' \
+	@printf '%s\n' 'null521 answers on 127.0.0.1:2525. To see a 521, run this in another terminal:' '' \
 		"    printf 'EHLO x\r\nMAIL FROM:<a@b.c>\r\nQUIT\r\n' | nc -N 127.0.0.1 2525" '' \
-		'Its record appears below. Control-C ends it.'
+		'The record of each connection appears below. Press Control-C to stop.'
 	@exec $(PYTHON) -m null521 serve --listen=127.0.0.1:2525 --log=stderr
 
-# As any user, with each python3 that there is: what needs no root, no service and no Debian.
+# As any user, with each Python found: the checks that need no root, no service and no Debian.
 check:
 	@scripts/check
 
-# How many small changes of the program its unit tests notice: of all modules, or of these:
+# Mutation testing: how many small changes of the program its unit tests notice. To test some modules only:
 # make mutants MODULES='session report/tally'
 mutants:
 	@scripts/mutants $(MODULES)
 
-# Everything, on Debian 12 and as root or with sudo.
+# All tests, on Debian 12, as root or with sudo.
 test:
 	scripts/prepare test
 	scripts/test
@@ -64,7 +64,7 @@ cost:
 	scripts/prepare test
 	PYTHONPATH=.:tests $(PYTHON) tests/system/bench/cost.py
 
-# What it takes to report on a million records in a journal.
+# The cost of a report on a journal of a million records.
 report-cost:
 	scripts/prepare test
 	PYTHONPATH=.:tests $(PYTHON) tests/system/bench/report_cost.py
@@ -78,12 +78,12 @@ bench:
 	PYTHONPATH=.:tests:tests/system/senders build/venv-distribution/bin/python tests/system/bench/servers.py \
 		--picture docs/servers.svg
 
-# What the benchmark has in C: the floor and the callers.
+# The C programs of the benchmark: the floor and its clients.
 build/bench/%: tests/system/bench/%.c
 	@mkdir -p build/bench
 	$(CC) -O2 -std=gnu11 -Wall -Wextra -o $@ $<
 
-# Wheel and source archive, into build/dist.
+# The wheel and the source archive, in build/dist.
 DIST ?= build/dist
 dist:
 	scripts/prepare dist
@@ -91,7 +91,7 @@ dist:
 	build/dist-tools/bin/python -m build --no-isolation --outdir '$(DIST)'
 	build/dist-tools/bin/python -m twine check --strict '$(DIST)'/null521-*
 
-# A package for Debian, into build/deb.
+# A package for Debian, in build/deb.
 DEB ?= build/deb
 deb:
 	scripts/prepare deb
@@ -100,7 +100,7 @@ deb:
 	cd '$(DEB)/null521' && dpkg-buildpackage -us -uc -b
 	rm -rf '$(DEB)/null521'
 
-# Unit files and sed take these names as they are.
+# Unit files and sed take these names without quoting.
 ifneq (,$(or $(word 2,$(PREFIX)),$(findstring &,$(PREFIX)),$(findstring |,$(PREFIX))))
 $(error PREFIX must not contain blanks, & or |)
 endif
@@ -111,12 +111,12 @@ install:
 	install -d '$(DESTDIR)$(BINDIR)' '$(DESTDIR)$(LIBDIR)' '$(DESTDIR)$(UNITDIR)' \
 		'$(DESTDIR)$(CATALOGDIR)' '$(DESTDIR)$(TMPFILESDIR)' '$(DESTDIR)$(DOCDIR)' \
 		'$(DESTDIR)$(MANDIR)/man1' '$(DESTDIR)$(MANDIR)/man8'
-	# What may be started at any moment is renamed into place: modules of two versions do not go together.
+	# A program may start at any moment and must not mix modules of two versions, so rename the new ones into place.
 	cd '$(DESTDIR)$(LIBDIR)' && rm -rf new old && install -d new
 	install -m 644 null521/*.py '$(DESTDIR)$(LIBDIR)/new'
 	for room in $(ROOMS); do install -d "$(DESTDIR)$(LIBDIR)/new/$$room" && \
 		install -m 644 null521/$$room/*.py "$(DESTDIR)$(LIBDIR)/new/$$room" || exit; done
-	# -s and -p: the place that it will have in the bytecode, not that of the staging directory.
+	# -s and -p: put the final path into the bytecode, not that of the staging directory.
 	umask 022 && $(INTERPRETER) -m compileall -q -f -s '$(DESTDIR)$(LIBDIR)/new' -p '$(LIBDIR)/null521' \
 		'$(DESTDIR)$(LIBDIR)/new'
 	cd '$(DESTDIR)$(LIBDIR)' && { [ ! -e null521 ] || mv -T null521 old; } && mv -T new null521 && rm -rf old
@@ -141,7 +141,7 @@ certificate:
 	@units/certificate '$(TLSDIR)'
 
 uninstall:
-	@if [ -e '$(DESTDIR)$(TLSDIR)' ]; then echo 'null521: $(TLSDIR) stays, with your certificate and key' >&2; fi
+	@if [ -e '$(DESTDIR)$(TLSDIR)' ]; then echo 'null521: keeping $(TLSDIR) with your certificate and key' >&2; fi
 	rm -rf '$(DESTDIR)$(LIBDIR)' '$(DESTDIR)$(DOCDIR)'
 	rm -f '$(DESTDIR)$(BINDIR)/null521' '$(DESTDIR)$(UNITDIR)/null521.socket' \
 		'$(DESTDIR)$(UNITDIR)/null521@.service' '$(DESTDIR)$(UNITDIR)/null521-serve.socket' \
@@ -149,11 +149,11 @@ uninstall:
 		'$(DESTDIR)$(TMPFILESDIR)/null521.conf' $(PAGES:%='$(DESTDIR)$(MANDIR)/%')
 	$(TELL_SYSTEMD)
 
-# Only where this is the running system's own prefix: as root, and not for a package.
+# Only when installing on the running system: as root, and not for a package.
 TELL_SYSTEMD = @if [ -z '$(DESTDIR)' ] && [ "$$(id -u)" = 0 ] && [ -d /run/systemd/system ]; then \
 	systemctl daemon-reload; journalctl --update-catalog; \
 	[ ! -e '$(TMPFILESDIR)/null521.conf' ] || systemd-tmpfiles --create '$(TMPFILESDIR)/null521.conf'; fi
 
-# What is in the senders' roots is root's.
+# The files in the senders' roots belong to root.
 clean:
 	rm -rf build 2>/dev/null || sudo rm -rf build

@@ -1,4 +1,4 @@
-"""What all tests share: the program as installed, and skips that count as failures in CI."""
+"""What all tests share: the installed program, and skips that count as failures in CI."""
 
 import fcntl
 import os
@@ -12,11 +12,11 @@ from helpers.installed import install
 from helpers.program import TREE
 from hypothesis import configuration, settings
 
-# Users do not have it set, and with it, what cannot be written shows at another time.
+# Users do not set it, and it changes when a failed write is noticed.
 os.environ.pop("PYTHONUNBUFFERED", None)
 
-# No examples are kept between runs, and what hypothesis keeps for itself is below build/, so that a
-# run leaves nothing behind in the tree. `make check` takes the quick profile.
+# No examples are kept between runs, and hypothesis's own files go below build/, so that a run adds
+# nothing to the tree. `make check` uses the quick profile.
 settings.register_profile("null521", database=None, deadline=None)
 settings.register_profile("quick", database=None, deadline=None, max_examples=20)
 settings.load_profile("null521")
@@ -25,8 +25,8 @@ configuration.set_hypothesis_home_dir(TREE / "build" / "hypothesis")
 
 @pytest.fixture(scope="session")
 def launcher(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    """The installed launcher, as a superserver starts it, where all users may read it."""
-    if "PYTEST_XDIST_WORKER" in os.environ:  # one for all workers, made by the first
+    """The installed launcher, as a superserver starts it, in a directory readable by all."""
+    if "PYTEST_XDIST_WORKER" in os.environ:  # the first worker installs it for all
         prefix = tmp_path_factory.getbasetemp().parent / "installed"
         with open(f"{prefix}.lock", "w") as lock:
             fcntl.flock(lock, fcntl.LOCK_EX)
@@ -41,7 +41,7 @@ def launcher(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
 
 @pytest.fixture
 def port() -> int:
-    """A port that nobody listens on."""
+    """A free port of 127.0.0.1."""
     with socket.create_server(("127.0.0.1", 0)) as server:
         number: int = server.getsockname()[1]
     return number
@@ -51,7 +51,7 @@ def port() -> int:
 def pytest_runtest_makereport(
     item: pytest.Item, call: pytest.CallInfo[None]
 ) -> Generator[None, pytest.TestReport, pytest.TestReport]:
-    """With NULL521_TESTS_MUST_RUN set, as in CI, a test that skips has failed."""
+    """With NULL521_TESTS_MUST_RUN set, as in CI, count a skipped test as failed."""
     report = yield
     if report.skipped and os.environ.get("NULL521_TESTS_MUST_RUN"):
         report.outcome = "failed"

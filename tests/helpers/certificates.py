@@ -1,6 +1,6 @@
-"""Certificates and keys, and what stands in a certificate, without a process.
+"""Make certificates and keys, and read the dates of a certificate, without a process.
 
-It knows X.509 by way of the library cryptography, and nothing of null521.
+It knows X.509 through the library cryptography, and nothing of null521.
 """
 
 from datetime import UTC, datetime, timedelta
@@ -16,10 +16,10 @@ KINDS = ("ec", "rsa", "ed25519")
 
 
 def make(folder: Path, kind: str = "ec", *options: str, password: str = "") -> tuple[str, str]:
-    """A self-signed pair as PEM files; the paths of certificate and key.
+    """Make a self-signed certificate and its key as PEM files; return their paths.
 
-    options: "-days", "20", as `openssl req` has it: it expires that many days from now, 30 by
-    default, and has been valid since ten days ago. password: encrypts the key.
+    options: "-days", "20", as for `openssl req`: the certificate expires after that many days,
+    30 by default. It became valid ten days ago. password: encrypts the key.
     """
     known = dict(zip(options[::2], options[1::2], strict=True))
     days = int(known.pop("-days", "30"))
@@ -36,7 +36,7 @@ def make(folder: Path, kind: str = "ec", *options: str, password: str = "") -> t
         .not_valid_before(now - timedelta(days=10))
         .not_valid_after(now + timedelta(days=days))
     )
-    # Ed25519 has a hash of its own: RFC 8410.
+    # Ed25519 includes its own hash: RFC 8410.
     signed = builder.sign(key, None if kind == "ed25519" else hashes.SHA256())
     encryption: serialization.KeySerializationEncryption = serialization.NoEncryption()
     if password:
@@ -58,7 +58,7 @@ def _new(kind: str) -> Key:
 
 
 def dates(cert: str) -> tuple[str, str]:
-    """When a certificate begins and ends to be valid, as YYYYMMDDHHMMSSZ in UTC."""
+    """The start and end of a certificate's validity, as YYYYMMDDHHMMSSZ in UTC."""
     found = x509.load_pem_x509_certificate(Path(cert).read_bytes())
     before, after = found.not_valid_before_utc, found.not_valid_after_utc
     return f"{before:%Y%m%d%H%M%SZ}", f"{after:%Y%m%d%H%M%SZ}"

@@ -1,4 +1,4 @@
-"""The program as `make install` lays it down, for tests and benchmarks."""
+"""The program as `make install` installs it, for tests and benchmarks."""
 
 import importlib.util
 import os
@@ -11,9 +11,9 @@ from helpers.program import TREE
 
 
 def install(prefix: Path) -> Path:
-    """`make install` below the prefix, for the interpreter that runs the tests and its libraries.
+    """Run `make install` for the Python that runs the tests; return the path of the launcher.
 
-    With a DESTDIR, as packages have it, so that nothing beyond the prefix is touched.
+    With a DESTDIR, as for a package, it changes nothing outside the prefix.
     """
     systemd = importlib.util.find_spec("systemd")
     site = sysconfig.get_path("purelib")
@@ -26,7 +26,7 @@ def install(prefix: Path) -> Path:
         "PYTHON": sys._base_executable,  # type: ignore[attr-defined]
         "SITEDIR": site,
     }
-    # Bytecode is a part of what is installed.
+    # The installation includes bytecode.
     unwanted = ("PYTHONDONTWRITEBYTECODE", "PYTHONPYCACHEPREFIX")
     subprocess.run(
         ["make", "install", *(f"{name}={value}" for name, value in places.items())],

@@ -1,7 +1,7 @@
 """Real parts in namespaces of their own: a journald by itself, and a systemd with all it needs.
 
-Both need root and are gone without a trace when their `with` block ends. Programs are started
-beside them with run() and popen().
+Both need root, and leave nothing behind when their `with` block ends. run() and popen() start
+programs beside them.
 """
 
 import contextlib
@@ -15,7 +15,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
-PATIENCE = 20.0  # seconds for anything to come up or to arrive
+PATIENCE = 20.0  # seconds that anything may take to start or to arrive
 TREE = Path(__file__).parents[2]
 CGROUPS = Path("/sys/fs/cgroup")
 PYTHON = Path(sys._base_executable)  # type: ignore[attr-defined]
@@ -29,7 +29,7 @@ def site() -> Path:
     return Path(spec.origin).parent.parent
 
 
-# For a new /dev in $dev: the host's devices that do no harm, and no /dev/log.
+# A new /dev in $dev: the host's harmless devices, and no /dev/log.
 DEVICES = r"""
 mount -t tmpfs -o mode=755 tmpfs "$dev"
 for node in null zero full random urandom tty; do
@@ -44,9 +44,9 @@ ln -s /proc/self/fd "$dev/fd"
 for fd in 0:stdin 1:stdout 2:stderr; do ln -s "fd/${fd%:*}" "$dev/${fd#*:}"; done
 """
 
-# What a null521 on the host has laid down and left behind, relative to the root. What the host has
-# must not matter, so each of the roots in here hides it.
-OF_THE_HOST = r"""
+# The files of a null521 installed on the host, relative to the root. The tests must not depend on
+# them, so each root below hides them.
+HOST_FILES = r"""
     etc/null521 etc/*/null521* run/null521 {usr,usr/local}/{bin,sbin}/null521
     {usr,usr/local}/lib/{null521,*/null521*,*/*/null521*}
     {usr,usr/local}/share/{doc/null521,man/man*/null521*}
@@ -54,20 +54,20 @@ OF_THE_HOST = r"""
     {run,var}/log/journal
 """
 
-# In a root that is a copy: at last, dpkg and journalctl know nothing of it either.
+# In a copy of the root: remove them, and what dpkg and journalctl know of them.
 FORGET = rf"""
 shopt -s nullglob
-rm -rf {" ".join(OF_THE_HOST.split())} var/lib/systemd/catalog/database
+rm -rf {" ".join(HOST_FILES.split())} var/lib/systemd/catalog/database
 if grep -qx 'Package: null521' var/lib/dpkg/status 2>/dev/null; then
     perl -00 -ni -e 'print unless /^Package: null521$/m' var/lib/dpkg/status
     sed -i '/ null521\b/d' var/lib/dpkg/triggers/*
 fi
 """
 
-# In the host's own root: what is a folder is empty, and what is a file is too.
+# In the host's own root: cover each folder and each file with an empty one.
 COVER = rf"""
 shopt -s nullglob
-for path in {" ".join(OF_THE_HOST.split())}; do
+for path in {" ".join(HOST_FILES.split())}; do
     if [ -d "/$path" ]; then mount -t tmpfs -o mode=755 tmpfs "/$path"
     elif [ -f "/$path" ]; then mount --bind /dev/null "/$path"; fi
 done
@@ -75,13 +75,13 @@ done
 
 
 class Namespaces:
-    """Something that runs, in namespaces, from entering the `with` block to leaving it."""
+    """A program that runs in namespaces of its own for the length of a `with` block."""
 
     namespaces: tuple[str, ...] = ("--mount", "--net", "--pid")
-    inside = ""  # what runs there: bash, to end in exec; its working directory is the folder
+    inside = ""  # bash code that runs there, in the folder, and ends in exec
 
     def __init__(self, folder: Path) -> None:
-        """folder: is made, for what has to be mounted somewhere, and may be thrown away after."""
+        """folder: a new directory for mount points and files; nothing needs it afterwards."""
         self._folder = folder
 
     def answers(self) -> bool:
@@ -102,9 +102,9 @@ class Namespaces:
         while not self.answers():
             if self._outer.poll() is not None or time.monotonic() > deadline:
                 self._outer.kill()
-                complaint = self._outer.communicate()[1].decode()
+                error = self._outer.communicate()[1].decode()
                 self.after()
-                raise RuntimeError(f"{type(self).__name__} does not come up: {complaint}")
+                raise RuntimeError(f"{type(self).__name__} does not start: {error}")
             time.sleep(0.02)
         return self
 
@@ -114,20 +114,20 @@ class Namespaces:
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        self._outer.kill()  # --kill-child takes the first process with it, and that all others
+        self._outer.kill()  # --kill-child kills the first process, and the kernel all others
         self._outer.communicate()
         self.after()
 
     def before(self) -> list[str]:
-        """What to start it through."""
+        """The command to start it through."""
         return []
 
     def after(self) -> None:
-        """Clear away what would outlast the processes."""
+        """Remove what would outlast the processes."""
 
     @property
     def pid(self) -> int:
-        """The first process, by its id outside; ValueError or OSError while there is none."""
+        """The id, outside, of the first process; ValueError or OSError before it exists."""
         children = Path(f"/proc/{self._outer.pid}/task/{self._outer.pid}/children").read_text()
         return int(children)
 
@@ -136,7 +136,7 @@ class Namespaces:
         return ["nsenter", f"--target={self.pid}", *self.namespaces, *words]
 
     def run(self, words: list[str], **options: Any) -> "subprocess.CompletedProcess[bytes]":
-        """subprocess.run() in the namespaces, with check=True unless it says otherwise."""
+        """subprocess.run() in the namespaces, with check=True by default."""
         return subprocess.run(self.command(words), **{"check": True, **options})
 
     def popen(self, words: list[str], **options: Any) -> "subprocess.Popen[bytes]":
@@ -144,17 +144,17 @@ class Namespaces:
         return subprocess.Popen(self.command(words), **options)
 
     def output(self, *words: str) -> str:
-        """What the words print on standard output."""
+        """The standard output of a command."""
         return self.run(list(words), stdout=subprocess.PIPE).stdout.decode()
 
     def entries(self, *matches: str) -> list[dict[str, Any]]:
-        """What the journal holds, oldest first, after all that was sent has been written down."""
+        """The journal's entries, oldest first, after journald has written all that it received."""
         self.output("journalctl", "--sync")
         lines = self.output("journalctl", "--output=json", "--all", "--quiet", *matches)
         return [json.loads(line) for line in lines.splitlines()]
 
     def wait_for(self, count: int, *matches: str) -> list[dict[str, Any]]:
-        """The entries, once there are that many; AssertionError if there are not in time."""
+        """The entries, once there are that many; AssertionError if that takes too long."""
         deadline = time.monotonic() + PATIENCE
         while len(found := self.entries(*matches)) < count and time.monotonic() < deadline:
             time.sleep(0.05)
@@ -165,7 +165,7 @@ class Namespaces:
 class Journald(Namespaces):
     """journald, on the host's files but with a /run, /dev and /etc/machine-id of its own.
 
-    Its journal is empty: what the host's holds is not to be seen.
+    Its journal is empty: the host's entries are not visible.
     """
 
     inside = rf"""
@@ -192,31 +192,31 @@ class Journald(Namespaces):
 
 
 class BootedJournald(Journald):
-    """With room for as many datagrams as systemd makes at boot, so that it keeps up with many."""
+    """With the length of queue that systemd sets at boot, so that a burst of records fits."""
 
     inside = "echo 512 >/proc/sys/net/unix/max_dgram_qlen\n" + Journald.inside
 
 
 class Counted(Namespaces):
-    """In a cgroup of its own, which adds up what all processes take, also those that are gone."""
+    """In a cgroup of its own, which adds up the CPU time of all its processes, ended ones too."""
 
     def __init__(self, folder: Path) -> None:
         super().__init__(folder)
         self._cgroup = f"null521-{os.getpid()}-{id(self):x}"
 
     def before(self) -> list[str]:
-        """Through a shell in a cgroup of its own in each hierarchy, or in the one of version 2."""
+        """A shell in a new cgroup of each hierarchy, or of the only one in version 2."""
         groups = [hierarchy / self._cgroup for hierarchy in self._hierarchies()]
         for group in groups:
             group.mkdir()
-            for name in ("cpuset.cpus", "cpuset.mems"):  # of version 1, which does not inherit them
+            for name in ("cpuset.cpus", "cpuset.mems"):  # version 1 does not inherit them
                 if (group / name).exists() and (group / "tasks").exists():
                     (group / name).write_text((group.parent / name).read_text())
                     (group / "cgroup.clone_children").write_text("1")
-        return self.joining()
+        return self.join_command()
 
-    def joining(self) -> list[str]:
-        """What to start something through that is to be counted as well."""
+    def join_command(self) -> list[str]:
+        """The command to start another program through, so that it is counted too."""
         groups = [hierarchy / self._cgroup for hierarchy in self._hierarchies()]
         join = 'while [ "$1" != -- ]; do echo $$ >"$1/cgroup.procs"; shift; done; shift; exec "$@"'
         return ["bash", "-euc", join, "bash", *map(str, groups), "--"]
@@ -224,14 +224,14 @@ class Counted(Namespaces):
     def after(self) -> None:
         deadline = time.monotonic() + PATIENCE
         for hierarchy in self._hierarchies():
-            # rmdir(2) is refused until the last process is really gone.
+            # rmdir(2) fails until the last process has ended.
             while (group := hierarchy / self._cgroup).exists() and time.monotonic() < deadline:
                 for folder, _, _ in os.walk(group, topdown=False):
                     with contextlib.suppress(OSError):
                         os.rmdir(folder)
 
     def cpu_seconds(self) -> float:
-        """CPU time that all of its processes have had so far."""
+        """The CPU time that all its processes have used so far."""
         usage = CGROUPS / "cpuacct" / self._cgroup / "cpuacct.usage"
         if usage.exists():
             return int(usage.read_text()) / 1e9
@@ -241,7 +241,7 @@ class Counted(Namespaces):
     def _hierarchies(self) -> list[Path]:
         if (CGROUPS / "cgroup.controllers").exists():
             for controller in (CGROUPS / "cgroup.controllers").read_text().split():
-                # Refused where this is not the root cgroup: then limits are not kept.
+                # Fails unless this is the root cgroup; limits then have no effect.
                 with contextlib.suppress(OSError):
                     (CGROUPS / "cgroup.subtree_control").write_text(f"+{controller}")
             return [CGROUPS]
@@ -249,10 +249,10 @@ class Counted(Namespaces):
 
 
 class Systemd(Counted):
-    """systemd as process 1, on a copy of the host's files that is thrown away.
+    """systemd as process 1, on a temporary copy of the host's files.
 
-    None of the host's own services is started. In it, /srv/null521 is the tree, and /srv/python
-    the prefix of the Python that runs the tests. Cgroups, limits, and journald are real.
+    It starts none of the host's services. Inside, /srv/null521 is the tree, and /srv/python the
+    prefix of the Python that runs the tests. Cgroups, limits and journald are real.
     """
 
     namespaces = ("--mount", "--net", "--pid", "--uts", "--ipc", "--cgroup")
@@ -291,7 +291,7 @@ class Systemd(Counted):
             done
         fi
 
-        # Neither what the host has enabled, nor what would reach for its hardware and kernel.
+        # Disable the host's units, and those that would change its hardware or kernel.
         rm -rf root/etc/systemd/system root/etc/machine-id
         mkdir root/etc/systemd/system
         for unit in systemd-modules-load.service systemd-sysctl.service systemd-udevd.service \
@@ -315,7 +315,7 @@ class Systemd(Counted):
             /lib/systemd/systemd --unit=basic.target --show-status=no --log-target=journal
     """
 
-    # That Python's place inside, and the command of a client that speaks what it is given as input.
+    # The path of that Python inside, and a client that sends its standard input.
     python = f"/srv/python/bin/{PYTHON.name}"
     client = (python, "/srv/null521/tests/helpers/program.py")
 
@@ -327,11 +327,11 @@ class Systemd(Counted):
         return False
 
     def make(self, target: str) -> None:
-        """`make install` or the like inside, for the Python that runs the tests."""
+        """Run make with this target inside, for the Python that runs the tests."""
         words = ["make", "-s", "-C", "/srv/null521", target]
         if sys.base_prefix != "/usr":
             words += [f"PYTHON={self.python}", f"SITEDIR=/srv/null521/{site().relative_to(TREE)}"]
-            # Its libpython, if it has one, is found by its old place otherwise: ld.so(8).
+            # Otherwise the loader would look for its libpython at the old path: ld.so(8).
             conf = "echo /srv/python/lib >/etc/ld.so.conf.d/00-python.conf && ldconfig"
             self.run(["sh", "-c", conf])
         self.run(words)

@@ -1,7 +1,7 @@
-"""podman under a systemd of its own, without a registry, with networks that lead nowhere else.
+"""podman under a systemd of its own, without a registry, with networks that lead nowhere.
 
-Root is needed, and what scripts/prepare containers makes. Images, containers and networks are gone
-without a trace when the `with` block ends. This must not know what is in the containers.
+It needs root, and what `scripts/prepare containers` makes. Images, containers and networks
+disappear when the `with` block ends. This module must not know what is in the containers.
 """
 
 import contextlib
@@ -14,9 +14,8 @@ from typing import Any
 
 from helpers.namespaces import PATIENCE, Systemd
 
-# The images of scripts/prepare are only read; what is made here is in memory. podman sets the
-# sysctls of its networks, which belong to the network namespace, but /proc/sys is read-only as a
-# whole.
+# The images of scripts/prepare are read-only here; new ones are in memory. podman sets sysctls of
+# its network namespace, but all of /proc/sys is read-only, so INSIDE mounts that part again.
 STORAGE = """\
 [storage]
 driver = "overlay"
@@ -37,18 +36,18 @@ ln -s /srv/null521/build/containers/quadlet/usr/libexec/podman/quadlet {GENERATO
 
 
 class Podman(Systemd):
-    """A host with podman, which has no image but the one that our Containerfile starts from."""
+    """A host with podman; its only image is the one that our Containerfile starts from."""
 
     @classmethod
     @contextlib.contextmanager
     def up(cls, folder: Path) -> Iterator["Podman"]:
-        """The host, from its start to its end."""
+        """Start the host, and stop it when the block ends."""
         with cls(folder) as host:
             host.run(["bash", "-euc", INSIDE], input=STORAGE.encode())
             yield host
 
     def build(self, name: str, *words: str, containerfile: str = "") -> None:
-        """An image by that name, without network."""
+        """Build an image of that name, without network."""
         offline = ["--quiet", "--network=none", "--pull=never", "--format=docker"]
         words = words or ("-",)
         command = ["podman", "build", *offline, f"--tag={name}", *words]
@@ -69,33 +68,33 @@ class Podman(Systemd):
                 process.kill()
 
     def stop(self, name: str) -> None:
-        """SIGTERM, and after one second SIGKILL, with which the exit status is not 0."""
+        """Send SIGTERM, and after one second SIGKILL; after that, the exit status is not 0."""
         self.run(["podman", "stop", "--time=1", name], stdout=subprocess.DEVNULL)
 
     def inspect(self, name: str) -> dict[str, Any]:
-        """What podman says of a container; {} if there is none by that name."""
+        """podman's description of a container; {} if there is none of that name."""
         words = self.command(["podman", "container", "inspect", name])
         done = subprocess.run(words, check=False, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
         found: list[dict[str, Any]] = json.loads(done.stdout or "[]")
         return found[0] if found else {}
 
     def within(self, name: str) -> list[str]:
-        """What to put before a command to run it in the network of a container."""
+        """The words before a command that run it in the network of a container."""
         return ["nsenter", "--net", f"--target={self.inspect(name)['State']['Pid']}"]
 
     def dial(
-        self, port: int, said: bytes, host: str = "127.0.0.1", within: str = ""
+        self, port: int, octets: bytes, host: str = "127.0.0.1", within: str = ""
     ) -> tuple[int, str]:
-        """A client's own port, and what it was answered; from the network of a container, if named.
+        """A client's own port, and the answer that it received; wait until the port is open.
 
-        What is not up yet is waited for.
+        within: the container in whose network the client runs, if any.
         """
         deadline = time.monotonic() + PATIENCE
         while True:
             with contextlib.suppress(KeyError):
                 before = self.within(within) if within else []
                 words = [*before, *self.client, host, str(port)]
-                done = self.run(words, input=said, capture_output=True, check=False)
+                done = self.run(words, input=octets, capture_output=True, check=False)
                 if done.returncode == 0:
                     own_port, received = json.loads(done.stdout)
                     return own_port, received

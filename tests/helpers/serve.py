@@ -1,4 +1,4 @@
-"""Runs of `null521 serve`: what they say, count and use."""
+"""Runs of `null521 serve`: their replies, errors, metrics and resources."""
 
 import http.client
 import os
@@ -19,19 +19,19 @@ EX_OSERR, EX_CONFIG = 71, 78
 
 
 def ask(family: int, address: Any) -> bytes:
-    """All that a client there is told."""
+    """All that a client of that address receives."""
     with socket.socket(family) as client:
         client.settimeout(PATIENCE)
         client.connect(address)
         client.sendall(b"QUIT\r\n")
-        told = b""
+        received = b""
         while octets := client.recv(1000):
-            told += octets
-    return told
+            received += octets
+    return received
 
 
 def fails(*flags: str, words: Sequence[str] = SERVE, **options: Any) -> tuple[int, list[str]]:
-    """The exit status of a run that does not get as far as answering, and what it says of that."""
+    """The exit status of a run that fails to start, and its lines on standard error."""
     done = subprocess.run(
         [*words, "--log=stderr", *flags],
         cwd=TREE,
@@ -56,7 +56,7 @@ def wait_until_it_stops_listening(server: Server) -> None:
 
 
 def cpu_seconds(process: "subprocess.Popen[bytes]") -> float:
-    """What it has had so far: proc(5)."""
+    """The CPU time that it has used so far: proc(5)."""
     fields = Path(f"/proc/{process.pid}/stat").read_text().rpartition(")")[2].split()
     return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
@@ -67,7 +67,7 @@ def allow(process: "subprocess.Popen[bytes]", descriptors: int) -> None:
 
 
 def get(port: int, path: str) -> tuple[int, str]:
-    """Status and body."""
+    """Status and body of the response."""
     connection = http.client.HTTPConnection("127.0.0.1", port, timeout=PATIENCE)
     connection.request("GET", path)
     response = connection.getresponse()
@@ -83,7 +83,7 @@ def families(port: int) -> list[Metric]:
 
 
 def samples(port: int) -> dict[tuple[str, str], float]:
-    """Values by name and the value of the label, of which none has two."""
+    """Values by name and label; no metric has two labels."""
     return {
         (sample.name, "".join(sample.labels.values())): sample.value
         for family in families(port)

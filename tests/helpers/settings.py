@@ -1,4 +1,4 @@
-"""What a setting is called in the environment, and what it has become."""
+"""A setting's environment variable, and its value once read."""
 
 from null521.settings import Settings
 

@@ -9,12 +9,12 @@ from collections.abc import Iterator
 
 from helpers.namespaces import PATIENCE, TREE, Journald
 
-SAID = "EHLO mx.b.c\r\nMAIL FROM:<a@b.c>\r\nRCPT TO:<x@y>\r\nDATA\r\nQUIT\r\n"
+COMMANDS = "EHLO mx.b.c\r\nMAIL FROM:<a@b.c>\r\nRCPT TO:<x@y>\r\nDATA\r\nQUIT\r\n"
 
 
 @contextlib.contextmanager
 def serving(journald: Journald, words: list[str]) -> Iterator[None]:
-    """The superserver, from when its port is open."""
+    """Run the superserver; the block starts once its port is open."""
     process = journald.popen(words, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     try:
         deadline = time.monotonic() + PATIENCE
@@ -29,8 +29,10 @@ def serving(journald: Journald, words: list[str]) -> Iterator[None]:
         process.wait()
 
 
-def dial(journald: Journald, host: str, said: str = SAID, count: int = 1) -> list[tuple[int, str]]:
-    """Clients' own ports and what they received, from the namespace."""
+def dial(
+    journald: Journald, host: str, commands: str = COMMANDS, count: int = 1
+) -> list[tuple[int, str]]:
+    """Connect that many clients in the namespace; return their ports and what they received."""
     words = [sys.executable, str(TREE / "tests/helpers/program.py"), host, "25", str(count)]
-    done = journald.run(words, input=said.encode(), stdout=subprocess.PIPE, timeout=120)
+    done = journald.run(words, input=commands.encode(), stdout=subprocess.PIPE, timeout=120)
     return [tuple(json.loads(line)) for line in done.stdout.splitlines()]

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 
 @contextlib.contextmanager
 def in_zone(name: str) -> Iterator[None]:
-    """Local time is that of the zone, as in "Europe/Berlin"."""
+    """Make the zone, such as "Europe/Berlin", the local one within the block."""
     before = os.environ.get("TZ")
     os.environ["TZ"] = name
     time.tzset()

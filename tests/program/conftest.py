@@ -1,4 +1,4 @@
-"""Clients of the program, by each of its drivers."""
+"""Clients of the program, with each of its drivers."""
 
 import functools
 from collections.abc import Iterator
@@ -10,7 +10,7 @@ from helpers.program import SERVE, SERVE_WITHOUT_UVLOOP, Driver, Servers, answer
 
 @pytest.fixture(scope="module", params=["handler", "serve", "serve without uvloop"])
 def driver(request: pytest.FixtureRequest, launcher: Path) -> Iterator[Driver]:
-    """What answers a client by its flags, in one of the ways in which the program can be run."""
+    """A function that connects a client to the program with some flags, for one driver."""
     if request.param == "handler":
         yield functools.partial(answered, launcher)
         return

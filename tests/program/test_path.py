@@ -1,4 +1,4 @@
-"""The path of one connection: what it may import, and that it stays small."""
+"""The path of one connection imports only its own modules, and stays small."""
 
 import re
 import subprocess
@@ -9,15 +9,15 @@ import pytest
 
 TREE = Path(__file__).parents[2]
 
-# At the top of the package are the path of one connection and its branches, imported when wanted.
+# The top of the package has the path of one connection, and branches that are imported on demand.
 BRANCHES = {"certificate", "tls", "jsonline"}
 OURS = {path.stem for path in (TREE / "null521").glob("[!_]*.py")} - BRANCHES
-# Built in, frozen, or loaded by the interpreter itself, so that they cost next to nothing.
+# Built in, frozen, or already loaded by the interpreter, so they cost almost nothing.
 CHEAP = {"os", "sys", "stat", "time", "select", "_socket", "_collections_abc", "_signal"}
 
 
 def imported(launcher: Path, *flags: str) -> set[str]:
-    """All modules that one run imports after the launcher's own first lines."""
+    """All modules that one run imports after the launcher's first lines."""
     done = subprocess.run(
         [sys.executable, "-I", "-S", "-X", "importtime", str(launcher), *flags],
         input=b"EHLO x\r\nMAIL FROM:<a@b>\r\nQUIT\r\n",
@@ -30,12 +30,12 @@ def imported(launcher: Path, *flags: str) -> set[str]:
 
 @pytest.mark.parametrize("log", ["none", "stderr", "syslog"])
 @pytest.mark.parametrize("stage", ["greeting", "rcpt"])
-def test_what_one_connection_imports(launcher: Path, stage: str, log: str) -> None:
+def test_one_connection_imports_only_its_path(launcher: Path, stage: str, log: str) -> None:
     modules = imported(launcher, f"--refuse-at={stage}", f"--log={log}")
     assert modules - CHEAP == {"null521"} | {f"null521.{name}" for name in OURS}
 
 
-def test_json_alone_pays_for_json(launcher: Path) -> None:
+def test_the_json_log_alone_imports_json(launcher: Path) -> None:
     assert "json" in imported(launcher, "--log=json")
 
 

@@ -1,4 +1,4 @@
-"""Tests of the program in its real surroundings need root, for namespaces."""
+"""System tests run the program in its real surroundings; their namespaces need root."""
 
 import os
 from collections.abc import Iterator
@@ -9,7 +9,7 @@ from helpers.namespaces import Journald
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Skip all that is below this folder, if it is run by somebody else."""
+    """Skip all tests below this folder unless root runs them."""
     if os.geteuid() == 0:
         return
     here = Path(__file__).parent
@@ -20,6 +20,6 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 @pytest.fixture
 def journald(tmp_path: Path) -> Iterator[Journald]:
-    """A journald of its own."""
+    """A journald for this test alone."""
     with Journald(tmp_path / "journald") as running:
         yield running

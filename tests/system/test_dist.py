@@ -1,4 +1,4 @@
-"""Wheel and source archive, as make dist builds them: what is in them, and that it works."""
+"""Wheel and source archive, as `make dist` builds them: their contents, and that these work."""
 
 import os
 import re
@@ -14,8 +14,8 @@ from helpers.namespaces import PATIENCE, TREE
 
 from null521 import __version__
 
-# Those of the units, and a few on the program as it is installed from there.
-OF_THE_ARCHIVE = (
+# The unit tests, and a few tests of the program as installed from the archive.
+ARCHIVE_TESTS = (
     "unit",
     "program/test_path.py",
     "program/test_drivers.py::test_transcript",
@@ -26,7 +26,7 @@ OF_THE_ARCHIVE = (
 
 @pytest.fixture(scope="module")
 def dist(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Where both are; twine has found nothing wrong with them."""
+    """The directory of both; `make dist` fails if twine rejects one."""
     folder = tmp_path_factory.mktemp("dist")
     words = ["make", "-s", "dist", f"DIST={folder}"]
     subprocess.run(words, cwd=TREE, check=True, capture_output=True)
@@ -42,7 +42,7 @@ def source(dist: Path) -> Path:
 
 
 def sources(tree: Path) -> set[str]:
-    """What is in a tree, but for what was made there, and for what tools keep."""
+    """The files of a tree, without those that tools generate."""
     found = set()
     for folder, folders, names in os.walk(tree):
         folders[:] = [name for name in folders if re.fullmatch(r"\.ci|\w[\w-]*", name)]
@@ -57,15 +57,15 @@ def test_the_source_archive_is_the_whole_tree(source: Path) -> None:
         assert os.access(source / name, os.X_OK)
 
 
-def test_the_tests_of_the_source_archive(source: Path) -> None:
-    """With the libraries of this Python, but nothing from the tree that it was made of."""
-    tests = (f"tests/{name}" for name in OF_THE_ARCHIVE)
+def test_the_tests_of_the_source_archive_pass(source: Path) -> None:
+    """With the libraries of this Python, but nothing of this tree."""
+    tests = (f"tests/{name}" for name in ARCHIVE_TESTS)
     words = [sys.executable, "-m", "pytest", "-q", *tests]
     done = subprocess.run(words, cwd=source, check=False, capture_output=True, text=True)
     assert done.returncode == 0, done.stdout + done.stderr
 
 
-def test_the_wheel_in_an_empty_environment(dist: Path, tmp_path: Path) -> None:
+def test_the_wheel_works_in_an_empty_environment(dist: Path, tmp_path: Path) -> None:
     (wheel,) = dist.glob("*.whl")
     modules = {str(path.relative_to(TREE)) for path in (TREE / "null521").rglob("*.py")}
     assert {"null521/session.py", "null521/serve/server.py"} <= modules

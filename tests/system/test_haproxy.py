@@ -1,8 +1,7 @@
-"""`serve` behind a balancer: haproxy itself, and clients that say the PROXY protocol wrongly.
+"""`serve` behind a balancer: haproxy itself, and clients that send invalid PROXY headers.
 
-All listening sockets are made here and handed over, so that no port has to be guessed; haproxy is
-found where scripts/prepare has unpacked it. The balancer's address is 127.0.0.1; clients have
-others.
+The tests create all listening sockets and pass them on, so that no port has to be guessed.
+scripts/prepare unpacks haproxy. The balancer's address is 127.0.0.1; clients have other addresses.
 """
 
 import contextlib
@@ -41,7 +40,7 @@ backend null521
     server null521 127.0.0.1:{port} {options}
 """
 
-SAID = b"EHLO mx.b.c\r\nQUIT\r\n"
+COMMANDS = b"EHLO mx.b.c\r\nQUIT\r\n"
 GREETING = b"220 h.example ESMTP null521\r\n"
 REFUSED = b"521 h.example is configured NOT to accept any mail.\r\n"
 BYE = b"221 2.0.0 h.example\r\n"
@@ -50,12 +49,12 @@ BALANCER, CLIENT, STRANGER = "127.0.0.1", "127.0.0.7", "127.0.0.9"
 LINE = b"PROXY TCP4 192.0.2.7 198.51.100.1 4711 25\r\n"
 PACKED = V2 + struct.pack("!BBH4B4BHH", 0x21, 0x11, 12, 192, 0, 2, 7, 198, 51, 100, 1, 4711, 25)
 
-# How long after its bound a connection may last: a busy machine is not to fail the tests.
+# Seconds that a connection may outlast its limit, so that a busy machine does not fail the tests.
 GRACE = 8.0
 
 
 class Serve:
-    """`null521 serve` with its port, and its records as they come."""
+    """A running `null521 serve` with its port, and its records in their order."""
 
     def __init__(
         self, port: int, process: "subprocess.Popen[bytes]", records: socket.socket
@@ -65,7 +64,7 @@ class Serve:
         self._records = records.makefile()
 
     def record(self) -> dict[str, Any]:
-        """The next one of a connection; TimeoutError if there is none in time."""
+        """The next record of a connection; TimeoutError if it takes too long."""
         entry: dict[str, Any] = json.loads(self._records.readline())
         if entry["message_id"] == STARTED:
             return self.record()
@@ -75,7 +74,7 @@ class Serve:
 
 @contextlib.contextmanager
 def serving(launcher: Path, *flags: str) -> Iterator[Serve]:
-    """It listens on 127.0.0.1, and trusts what comes from there."""
+    """Run it on 127.0.0.1, trusting PROXY headers from that address."""
     records, stdout = socket.socketpair()
     records.settimeout(PATIENCE)
     with socket.create_server((BALANCER, 0)) as listening, records, stdout:
@@ -99,7 +98,7 @@ def serving(launcher: Path, *flags: str) -> Iterator[Serve]:
 def balancing(
     folder: Path, port: int, options: str, check: str = "", host: str = "::"
 ) -> Iterator[int]:
-    """The port at which haproxy listens in front of that one, for IPv4 and IPv6."""
+    """Run haproxy in front of that port; the port on which it listens itself."""
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     dual = host == "::"
     with socket.create_server((host, 0), family=family, dualstack_ipv6=dual) as listening:
@@ -121,7 +120,7 @@ def balancing(
 
 
 def connect(port: int, source: str, host: str = BALANCER) -> socket.socket:
-    """A client that calls from that address."""
+    """A client that connects from that address."""
     return socket.create_connection((host, port), PATIENCE, source_address=(source, 0))
 
 
@@ -132,13 +131,13 @@ def read_all(client: socket.socket) -> bytes:
     return octets
 
 
-def exchange(client: socket.socket, said: bytes = SAID) -> bytes:
-    client.sendall(said)
+def exchange(client: socket.socket, octets: bytes = COMMANDS) -> bytes:
+    client.sendall(octets)
     return read_all(client)
 
 
-def names(record: dict[str, Any], client: socket.socket) -> bool:
-    """Whether the record is that of this client."""
+def is_of(record: dict[str, Any], client: socket.socket) -> bool:
+    """Whether the record is of this client."""
     return bool((record["client"], record["client_port"]) == client.getsockname()[:2])
 
 
@@ -168,15 +167,15 @@ def test_the_record_names_the_client_behind_haproxy(
                 assert received.startswith(GREETING)
                 assert received.endswith(BYE)
                 record = serve.record()
-                assert names(record, client)
+                assert is_of(record, client)
                 assert record["proxy"] == BALANCER
                 assert (record["helo"], record["ending"]) == ("mx.b.c", "quit")
-                assert record["octets"] == len(SAID)
+                assert record["octets"] == len(COMMANDS)
 
 
 @pytest.mark.parametrize("check", ["option smtpchk EHLO haproxy", ""], ids=["SMTP", "connect"])
 @pytest.mark.parametrize("version", ["send-proxy", "send-proxy-v2"], ids=["v1", "v2"])
-def test_health_checks_of_haproxy_are_its_own_and_find_all_well(
+def test_health_checks_of_haproxy_succeed_and_are_recorded_as_its_own(
     launcher: Path, tmp_path: Path, version: str, check: str
 ) -> None:
     options = f"{version} check check-send-proxy inter 50ms"
@@ -192,12 +191,10 @@ def test_health_checks_of_haproxy_are_its_own_and_find_all_well(
             assert exchange(client).endswith(BYE)
             while (record := serve.record())["client"] == BALANCER:
                 pass
-            assert names(record, client)
+            assert is_of(record, client)
 
 
-def test_limits_are_those_of_the_client_and_not_of_the_balancer(
-    launcher: Path, tmp_path: Path
-) -> None:
+def test_limits_apply_to_the_client_and_not_to_the_balancer(launcher: Path, tmp_path: Path) -> None:
     with (
         serving(launcher, "--max-per-client=1") as serve,
         balancing(tmp_path, serve.port, "send-proxy-v2") as port,
@@ -208,14 +205,14 @@ def test_limits_are_those_of_the_client_and_not_of_the_balancer(
         with connect(port, CLIENT) as third:
             assert read_all(third) == REFUSED
             record = serve.record()
-            assert names(record, third)
+            assert is_of(record, third)
             assert record["ending"] == "too-many"
         for client in (first, second):
             assert exchange(client).endswith(BYE)
-            assert names(serve.record(), client)
+            assert is_of(serve.record(), client)
 
 
-def test_who_is_one_too_many_is_told_so_through_haproxy(launcher: Path, tmp_path: Path) -> None:
+def test_one_client_too_many_is_refused_through_haproxy(launcher: Path, tmp_path: Path) -> None:
     with (
         serving(launcher, "--max-connections=1") as serve,
         balancing(tmp_path, serve.port, "send-proxy-v2") as port,
@@ -228,11 +225,11 @@ def test_who_is_one_too_many_is_told_so_through_haproxy(launcher: Path, tmp_path
                 assert serve.record()["ending"] == "too-many"
 
 
-# Clients that do what haproxy does not.
+# Clients that behave unlike haproxy.
 
 
 @pytest.mark.parametrize("header", [LINE, PACKED], ids=["v1", "v2"])
-def test_nothing_is_said_before_the_header_is_there(launcher: Path, header: bytes) -> None:
+def test_nothing_is_sent_before_the_header_is_complete(launcher: Path, header: bytes) -> None:
     with serving(launcher) as serve, connect(serve.port, BALANCER) as balancer:
         for octet in header[:-1]:
             balancer.sendall(bytes([octet]))
@@ -248,22 +245,24 @@ def test_nothing_is_said_before_the_header_is_there(launcher: Path, header: byte
 
 
 @pytest.mark.parametrize("header", [LINE, PACKED], ids=["v1", "v2"])
-def test_what_follows_the_header_is_smtp(launcher: Path, header: bytes) -> None:
+def test_the_octets_after_the_header_are_smtp(launcher: Path, header: bytes) -> None:
     with serving(launcher) as serve, connect(serve.port, BALANCER) as balancer:
-        received = exchange(balancer, header + SAID)
+        received = exchange(balancer, header + COMMANDS)
         assert received.startswith(GREETING)
         assert received.endswith(BYE)
-        assert serve.record()["octets"] == len(SAID)
+        assert serve.record()["octets"] == len(COMMANDS)
 
 
 @pytest.mark.parametrize("limit", ["--max-connections=1", "--max-per-client=1"])
-def test_who_is_one_too_many_may_have_spoken_already(launcher: Path, limit: str) -> None:
+def test_one_client_too_many_is_refused_after_it_has_sent_commands(
+    launcher: Path, limit: str
+) -> None:
     with serving(launcher, limit) as serve, connect(serve.port, BALANCER) as first:
         first.sendall(LINE)
         assert first.recv(4096) == GREETING
         serve.process.send_signal(signal.SIGSTOP)
         with connect(serve.port, BALANCER) as second:
-            second.sendall(LINE + SAID)
+            second.sendall(LINE + COMMANDS)
             serve.process.send_signal(signal.SIGCONT)
             assert read_all(second) == REFUSED
         assert serve.record()["ending"] == "too-many"
@@ -271,7 +270,7 @@ def test_who_is_one_too_many_may_have_spoken_already(launcher: Path, limit: str)
         assert serve.record()["ending"] == "quit"
 
 
-def test_a_header_may_take_its_time_and_the_client_then_has_its_own(launcher: Path) -> None:
+def test_the_time_for_the_header_does_not_count_as_idle_time(launcher: Path) -> None:
     with (
         serving(launcher, "--idle-timeout=2") as serve,
         connect(serve.port, BALANCER) as balancer,
@@ -284,9 +283,9 @@ def test_a_header_may_take_its_time_and_the_client_then_has_its_own(launcher: Pa
 
 
 @pytest.mark.parametrize(
-    ("said", "why"),
+    ("octets", "why"),
     [
-        (SAID, "no PROXY header"),
+        (COMMANDS, "no PROXY header"),
         (LINE.replace(b"4711", b"04711"), "PROXY v1: a port that is no number from 0 to 65535"),
         (LINE.replace(b"\r\n", b"\n").ljust(200), "PROXY v1: no CRLF in 107 octets"),
         (V2 + b"\x31\x11\0\0", "PROXY v2: version and command 0x31, not 0x20 or 0x21"),
@@ -295,19 +294,19 @@ def test_a_header_may_take_its_time_and_the_client_then_has_its_own(launcher: Pa
     ids=["none", "v1", "v1 without end", "v2", "v2 too long"],
 )
 def test_a_bad_header_ends_the_connection_and_the_record_says_why(
-    launcher: Path, said: bytes, why: str
+    launcher: Path, octets: bytes, why: str
 ) -> None:
     with serving(launcher) as serve, connect(serve.port, BALANCER) as client:
-        assert exchange(client, said) == REFUSED
+        assert exchange(client, octets) == REFUSED
         record = serve.record()
-        assert names(record, client)
+        assert is_of(record, client)
         assert (record["ending"], record["proxy"]) == ("proxy", f"failed: {why}")
         assert why in record["message"]
 
 
 @pytest.mark.parametrize("octets", [0, MAX_V2], ids=["not at all", "octet by octet"])
 def test_a_header_that_comes_late_ends_the_connection(launcher: Path, octets: int) -> None:
-    """As from a direct client, who waits for the greeting; or from one that means to stay."""
+    """A direct client waits for the greeting; a hostile one sends an octet now and then."""
     begun = time.monotonic()
     with (
         serving(launcher, "--idle-timeout=1") as serve,
@@ -320,16 +319,16 @@ def test_a_header_that_comes_late_ends_the_connection(launcher: Path, octets: in
             assert time.monotonic() - begun < 1 + GRACE
         assert read_all(client) == REFUSED
         record = serve.record()
-        assert names(record, client)
+        assert is_of(record, client)
         assert (record["ending"], record["proxy"]) == ("proxy", "failed: no PROXY header in time")
 
 
 @pytest.mark.parametrize("header", [LINE, PACKED], ids=["v1", "v2"])
 def test_a_header_from_elsewhere_ends_the_connection(launcher: Path, header: bytes) -> None:
     with serving(launcher) as serve, connect(serve.port, STRANGER) as client:
-        assert exchange(client, header + SAID) == GREETING + REFUSED
+        assert exchange(client, header + COMMANDS) == GREETING + REFUSED
         record = serve.record()
-        assert names(record, client)
+        assert is_of(record, client)
         why = "a PROXY header from an address that is not in proxy-protocol"
         assert (record["ending"], record["proxy"]) == ("proxy", f"failed: {why}")
         assert why in record["message"]
@@ -339,16 +338,16 @@ def test_a_header_from_elsewhere_in_pieces_is_not_trusted(launcher: Path) -> Non
     with serving(launcher) as serve, connect(serve.port, STRANGER) as client:
         assert client.recv(4096) == GREETING
         client.sendall(PACKED[:3])
-        assert client.recv(4096) == REFUSED  # for an empty line
-        assert exchange(client, PACKED[3:] + SAID).startswith(REFUSED)
+        assert client.recv(4096) == REFUSED  # the reply to an empty line
+        assert exchange(client, PACKED[3:] + COMMANDS).startswith(REFUSED)
         record = serve.record()
-        assert names(record, client)
+        assert is_of(record, client)
         assert "proxy" not in record
 
 
-def test_who_is_elsewhere_and_sends_no_header_is_answered(launcher: Path) -> None:
+def test_a_client_from_elsewhere_without_a_header_is_answered(launcher: Path) -> None:
     with serving(launcher) as serve, connect(serve.port, STRANGER) as client:
         assert exchange(client).endswith(BYE)
         record = serve.record()
-        assert names(record, client)
+        assert is_of(record, client)
         assert record["ending"] == "quit"

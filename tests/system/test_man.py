@@ -1,6 +1,6 @@
-"""The manual pages as groff, mandoc and man see them: no warnings, and references that exist.
+"""groff, mandoc and man render the manual pages without warnings, and references exist.
 
-Whether they say what the program says is for tests/unit/test_documents.py to test.
+tests/unit/test_documents.py tests that the pages match the program.
 """
 
 import re
@@ -27,7 +27,7 @@ def test_a_page_has_no_warnings(page: str) -> None:
 
 
 @pytest.mark.parametrize("page", PAGES)
-def test_a_page_refers_to_those_beside_it(page: str) -> None:
+def test_the_pages_that_a_page_refers_to_exist(page: str) -> None:
     words = ["groff", "-mandoc", "-Tascii", "-P-cbou", str(MAN / page)]
     rendered = subprocess.run(words, check=True, capture_output=True, text=True).stdout
     assert rendered.startswith(page.upper().replace(".", "(") + ")")

@@ -1,7 +1,7 @@
-"""Every superserver that we have lines for, real, starting the program by those lines.
+"""Each superserver that we ship lines for, real, starts the program by those lines.
 
-Each runs next to a journald in namespaces of its own, on port 25, so that the lines are used as
-they are installed. Superservers are found where scripts/prepare has unpacked them.
+Each runs beside a journald in namespaces of its own, on port 25, so that the lines are used as
+installed. scripts/prepare unpacks the superservers.
 """
 
 import subprocess
@@ -25,7 +25,7 @@ SOCAT = str(UNPACKED / "socat/usr/bin/socat")
 NCAT = str(UNPACKED / "ncat/usr/bin/ncat")
 ACTIVATE = "systemd-socket-activate"
 
-# The codes at the beginning of what each stage answers to that.
+# The codes of the replies to COMMANDS of helpers.superservers, for each stage.
 CODES = {
     "greeting": [521, 521, 521, 521, 521, 221],
     "helo": [220, 521, 521, 521, 521, 221],
@@ -34,8 +34,8 @@ CODES = {
 }
 
 
-def everybody_may_run(launcher: Path) -> bool:
-    """Whether nobody can start the interpreter: one that is in root's home, it cannot."""
+def runs_as_nobody(launcher: Path) -> bool:
+    """Whether the user "nobody" can start the interpreter, which may be in root's home."""
     command = [str(launcher), "--version"]
     try:
         subprocess.run(command, check=True, user="nobody", extra_groups=[], capture_output=True)
@@ -45,7 +45,7 @@ def everybody_may_run(launcher: Path) -> bool:
 
 
 def example(launcher: Path, name: str, stage: str, ipv6: str = "") -> str:
-    """An example file as installed, with the two lines for one stage and one inetd active."""
+    """An example file as installed, with only the two lines for this stage and inetd active."""
     text = (launcher.parent.parent / "share/doc/null521" / name).read_text()
     if name == "inetd.conf.example":
         lines = [line.removeprefix("#") for line in text.splitlines() if "\tstream\t" in line]
@@ -55,11 +55,11 @@ def example(launcher: Path, name: str, stage: str, ipv6: str = "") -> str:
     else:
         assert "server_args\t= --refuse-at=rcpt\n" in text
         text = text.replace("--refuse-at=rcpt", f"--refuse-at={stage}")
-    return text if everybody_may_run(launcher) else text.replace("nobody", "root")
+    return text if runs_as_nobody(launcher) else text.replace("nobody", "root")
 
 
 def command(name: str, launcher: Path, host: str, stage: str, folder: Path) -> list[str]:
-    """What to run for that superserver to answer on port 25."""
+    """The command that makes this superserver answer on port 25."""
     conf = folder / "conf"
     if name == "xinetd":
         conf.write_text(example(launcher, "null521.xinetd", stage))
@@ -87,7 +87,7 @@ def command(name: str, launcher: Path, host: str, stage: str, folder: Path) -> l
 NAMES = ["openbsd-inetd", "inetutils-inetd", "xinetd", "tcpserver", "tcpserver-ipv6", "ncat"]
 NAMES += ["socket-activate --inetd", "socket-activate", "socat nofork", "socat", "socat pipes"]
 BOTH = [(name, host) for name in NAMES for host in ("127.0.0.1", "::1")]
-BOTH.remove(("tcpserver", "::1"))  # knows IPv4 only
+BOTH.remove(("tcpserver", "::1"))  # IPv4 only
 
 
 def codes(received: str) -> list[int]:
@@ -97,7 +97,7 @@ def codes(received: str) -> list[int]:
 
 
 @pytest.mark.parametrize(("name", "host"), BOTH, ids=lambda value: value)
-def test_refuses_and_knows_the_client(
+def test_it_refuses_the_mail_and_records_the_client(
     journald: Journald, launcher: Path, tmp_path: Path, name: str, host: str
 ) -> None:
     with serving(journald, command(name, launcher, host, "rcpt", tmp_path)):
@@ -115,7 +115,7 @@ def test_refuses_and_knows_the_client(
 
 @pytest.mark.parametrize("stage", ["greeting", "helo", "mail"])
 @pytest.mark.parametrize("name", ["openbsd-inetd", "inetutils-inetd", "xinetd"])
-def test_the_lines_for_other_stages(
+def test_the_lines_for_other_stages_refuse_there(
     journald: Journald, launcher: Path, tmp_path: Path, name: str, stage: str
 ) -> None:
     with serving(journald, command(name, launcher, "127.0.0.1", stage, tmp_path)):
@@ -127,7 +127,7 @@ def test_the_lines_for_other_stages(
 def test_six_hundred_clients_are_all_answered(
     journald: Journald, launcher: Path, tmp_path: Path, name: str
 ) -> None:
-    """These would close the port for a while at their default limits."""
+    """At their default limits, these superservers would close the port for a while."""
     with serving(journald, command(name, launcher, "127.0.0.1", "rcpt", tmp_path)):
         answers = dial(journald, "127.0.0.1", "QUIT\r\n", 600)
         assert [codes(received) for _, received in answers] == [[220, 221]] * 600
@@ -148,8 +148,10 @@ def test_a_bad_setting_reaches_the_journal_and_not_the_client(
         assert entry["MESSAGE"] == "'--idle=5' is not an option; see null521 --help"
 
 
-def test_inetd_that_waits(journald: Journald, launcher: Path, tmp_path: Path) -> None:
-    """`wait` hands over the listening socket. inetd itself stops asking after its rate limit."""
+def test_a_listening_socket_from_inetd_is_reported(
+    journald: Journald, launcher: Path, tmp_path: Path
+) -> None:
+    """With `wait`, inetd hands over the listening socket; its rate limit ends the repetition."""
     words = command("openbsd-inetd", launcher, "127.0.0.1", "rcpt", tmp_path)
     conf = tmp_path / "conf"
     conf.write_text(conf.read_text().replace("nowait.100000", "wait.3"))
@@ -165,11 +167,11 @@ def test_inetd_that_waits(journald: Journald, launcher: Path, tmp_path: Path) ->
     assert entries[0]["MESSAGE"].startswith("standard input is a listening socket, but should be")
 
 
-# With the port itself handed over, to one process for all.
+# One process for all connections, which inherits the listening socket.
 
 
 def resident(name: str, launcher: Path, folder: Path) -> list[str]:
-    """What to run for that superserver to start `null521 serve`, which exits when idle for 1 s."""
+    """The command that makes it start `null521 serve`, which exits after 1 s without a client."""
     text = (launcher.parent.parent / "share/doc/null521/inetd.conf.example").read_text()
     lines = [line.removeprefix("#") for line in text.splitlines() if "\twait\t" in line]
     ipv6 = "tcp6only" if name == "inetutils-inetd" else "tcp6"
@@ -179,7 +181,7 @@ def resident(name: str, launcher: Path, folder: Path) -> list[str]:
         conf = example(launcher, "null521.xinetd", "rcpt --exit-idle=600")
         conf = conf.replace("wait\t\t= no", "wait\t\t= yes").replace("= --ref", "= serve --ref")
     words = command(name, launcher, "127.0.0.1", "rcpt", folder)
-    user = "nobody" if everybody_may_run(launcher) else "root"
+    user = "nobody" if runs_as_nobody(launcher) else "root"
     conf = conf.replace("--exit-idle=600", "--exit-idle=1").replace("nobody", user)
     (folder / "conf").write_text(conf)
     return words
@@ -187,7 +189,7 @@ def resident(name: str, launcher: Path, folder: Path) -> list[str]:
 
 @pytest.mark.parametrize("host", ["127.0.0.1", "::1"])
 @pytest.mark.parametrize("name", ["openbsd-inetd", "inetutils-inetd", "xinetd"])
-def test_one_process_answers_until_it_is_idle_and_then_another(
+def test_one_process_answers_until_it_is_idle_and_then_a_new_one(
     journald: Journald, launcher: Path, tmp_path: Path, name: str, host: str
 ) -> None:
     with serving(journald, resident(name, launcher, tmp_path)):
@@ -204,5 +206,5 @@ def test_one_process_answers_until_it_is_idle_and_then_another(
             answered.append(pid)
             deadline = time.monotonic() + PATIENCE
             while journald.run(["test", "-e", f"/proc/{pid}"], check=False).returncode == 0:
-                assert time.monotonic() < deadline, "it does not exit"
+                assert time.monotonic() < deadline, "the process does not exit"
                 time.sleep(0.05)

@@ -1,4 +1,4 @@
-"""Tests of the units start no process: it would cost time, and need more than the package."""
+"""Unit tests start no process: that would cost time, and need more than the package."""
 
 import sys
 from collections.abc import Iterator
@@ -11,7 +11,7 @@ _forbidden = False
 
 def _audit(event: str, _: object) -> None:
     if _forbidden and event in STARTS:
-        raise AssertionError(f"{event} in a test of a unit")
+        raise AssertionError(f"{event} in a unit test")
 
 
 sys.addaudithook(_audit)
@@ -19,7 +19,7 @@ sys.addaudithook(_audit)
 
 @pytest.fixture(autouse=True)
 def no_process() -> Iterator[None]:
-    """Fail whoever starts one: PEP 578."""
+    """Fail a test that starts a process: PEP 578."""
     global _forbidden
     _forbidden = True
     yield

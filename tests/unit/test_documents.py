@@ -1,7 +1,7 @@
-"""The documents: they say what the program's tables say, and their links lead somewhere.
+"""The documents match the program's tables, and their links have targets.
 
-Manual pages are read as mdoc source, documents as Markdown. How the pages are rendered is for
-tests/system/test_man.py to test.
+Manual pages are read as mdoc source, documents as Markdown. tests/system/test_man.py renders the
+pages.
 """
 
 import json
@@ -22,10 +22,10 @@ DOCUMENTS = sorted([*TREE.glob("*.md"), *(TREE / "docs").glob("*.md")])
 CATALOG = (TREE / "units" / "null521.catalog").read_text()
 
 MAX_README = 170  # lines
-FIRST = 30  # lines of the README that say who needs null521, and how to start it
+FIRST = 30  # lines at the top of the README that say who needs null521 and how to start it
 
-# What a page says instead of a default that depends on the host.
-OF_THE_HOST = {
+# The words on a page for a default that depends on the host.
+HOST_DEFAULTS = {
     "hostname": "the host's own name",
     "text": "hostname is configured NOT to accept any mail",
 }
@@ -38,7 +38,7 @@ def plain(lines: str) -> str:
 
 
 def items(page: str) -> dict[str, str]:
-    """The items of the lists of a manual page, as `man` shows them, with their texts."""
+    """The list items of a manual page, as `man` shows them, with their texts."""
     source = (MAN / page).read_text()
     found = {}
     for head, text in re.findall(r"^\.It (.*)\n((?:(?!\.(?:It|El)).*\n)*)", source, re.M):
@@ -48,7 +48,7 @@ def items(page: str) -> dict[str, str]:
 
 
 def options(page: str) -> dict[str, str]:
-    """The options of a manual page: what follows the "=", by name, in their order."""
+    """The options of a manual page in their order: the text after the "=", by name."""
     heads = [head.partition("=") for head in items(page) if head.startswith("--")]
     return {name: value for name, _, value in heads}
 
@@ -61,7 +61,7 @@ def section(page: str, title: str) -> str:
 
 
 def rows(document: str, first: str) -> list[list[str]]:
-    """The cells of the table in docs/ whose header begins with that cell, without the header."""
+    """The cells of a table in docs/, without the header, which begins with the cell `first`."""
     _, found, rest = (TREE / "docs" / document).read_text().partition(f"\n| {first} |")
     assert found
     lines = rest.partition("\n\n")[0].splitlines()[2:]
@@ -81,7 +81,7 @@ def rows(document: str, first: str) -> list[list[str]]:
 def test_a_page_lists_the_settings(
     page: str, defaults: settings.Settings, elsewhere: Collection[str]
 ) -> None:
-    """All of them, in their order, with what is valid and the default."""
+    """All of them, in their order, with the valid values and the default."""
     names = [name for name in defaults.table if name not in elsewhere]
     assert list(options(page)) == ["--" + name for name in names]
     for name in names:
@@ -90,22 +90,22 @@ def test_a_page_lists_the_settings(
         text = items(page)[f"--{name}={value}"]
         if isinstance(kind, str):
             assert value == kind.removesuffix(" or 0")
-            # What several settings have in common is in a list of its own, on the first page.
+            # A kind that several settings share has a list of its own on null521(8).
             where = items("null521.8")[value] if kind in settings.EXPECTED else text
             assert defaults.expected[kind].lower() in where.lower()
         else:
             assert value == " | ".join(kind)
-        default = OF_THE_HOST.get(name) or shown(getattr(defaults, name.replace("-", "_")))
+        default = HOST_DEFAULTS.get(name) or shown(getattr(defaults, name.replace("-", "_")))
         assert text.endswith(f"Default: {default}.")
 
 
 def shown(default: object) -> str:
-    """A default as a manual page has it."""
+    """A default as a manual page writes it."""
     return f"{default:g}" if isinstance(default, float) else str(default or "none")
 
 
 def help_of(subcommand: str, capsys: pytest.CaptureFixture[str]) -> str:
-    """What its --help prints."""
+    """The output of --help."""
     assert cli.main([subcommand, "--help"]) == 0
     return capsys.readouterr().out
 
@@ -140,7 +140,7 @@ def test_the_page_of_check_has_the_keys_of_its_json(capsys: pytest.CaptureFixtur
 
 
 def entry(message_id: str) -> str:
-    """What the catalog says of a record."""
+    """The entry of the catalog for a record."""
     _, found, rest = CATALOG.partition(f"\n-- {message_id}\n")
     assert found
     return rest.partition("\n-- ")[0]
@@ -152,7 +152,7 @@ def test_the_catalog_has_a_sentence_for_each_ending() -> None:
 
 
 def test_the_manual_has_each_ending() -> None:
-    """On the first page all of them, on that of the server again those that are only its own."""
+    """null521(8) has all of them; null521-serve(8) repeats those of the server alone."""
     _, _, of_all = section("null521.8", "RECORDS").partition("NULL521_ENDING")
     _, _, of_the_server = of_all.partition(".Xr null521-serve 8")
     assert sorted(commands(of_all)) == sorted(record.ENDINGS)
@@ -160,19 +160,19 @@ def test_the_manual_has_each_ending() -> None:
 
 
 def commands(lines: str) -> list[str]:
-    """The words that mdoc source marks as such, in lines of their own."""
+    """The words that mdoc source marks with .Cm in lines of their own."""
     found = re.findall(r"^\.Cm (.*)$", lines, re.M)
     return [word for line in found for word in re.findall(r"[\w-]+", line)]
 
 
-def test_the_table_of_endings() -> None:
+def test_the_table_of_endings_has_each_with_its_priority() -> None:
     priorities = {record.INFO: "info", record.NOTICE: "notice"}
     table = {row[0].strip("`"): row[1] for row in rows("operating.md", "NULL521_ENDING")}
     assert table == {name: priorities[priority] for name, priority in record.ENDINGS.items()}
 
 
 def test_the_catalog_has_a_text_for_each_record() -> None:
-    """A subject, where it is from, a document, and whole sentences."""
+    """With a subject, its origin, a document, and whole sentences."""
     ids = set()
     for path in SOURCE.rglob("*.py"):
         ids |= set(re.findall(r'"([0-9a-f]{32})"', path.read_text()))
@@ -198,7 +198,7 @@ def test_the_manual_has_each_field_of_a_record() -> None:
 # The tables of docs/.
 
 
-def test_the_table_of_metrics() -> None:
+def test_the_table_of_metrics_has_each_metric() -> None:
     names = set(re.findall(r'"(null521_\w+)"', (SOURCE / "serve" / "metrics.py").read_text()))
     cells = [row[0].strip("`").partition("{")[0] for row in rows("operating.md", "metric")]
     assert {cell.removesuffix("_total") for cell in cells} == names | {"process_*"}
@@ -229,7 +229,7 @@ def test_the_readme_is_short_and_begins_with_what_a_stranger_needs() -> None:
 
 
 def links() -> Iterator[tuple[Path, str]]:
-    """Each link of a document to another place in the tree."""
+    """Each link from a document to a file or heading of the tree."""
     for path in DOCUMENTS:
         for target in re.findall(r"\]\(([^)\s]+)\)", path.read_text()):
             if not target.startswith("https://"):
@@ -240,7 +240,7 @@ def links() -> Iterator[tuple[Path, str]]:
     ("document", "target"),
     [pytest.param(*link, id=f"{link[0].name}, {link[1]}") for link in sorted(set(links()))],
 )
-def test_a_link_leads_somewhere(document: Path, target: str) -> None:
+def test_the_target_of_a_link_exists(document: Path, target: str) -> None:
     name, _, anchor = target.partition("#")
     path = document.parent / name if name else document
     assert path.exists()

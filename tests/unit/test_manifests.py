@@ -1,4 +1,4 @@
-"""The manifests for Kubernetes: against its schema, and what a schema does not see."""
+"""The manifests for Kubernetes: they match its schema, and their references match each other."""
 
 import copy
 from typing import Any
@@ -19,21 +19,21 @@ RESOURCES = [
 ]
 
 
-# The first in which preStop may sleep without being asked to allow it.
+# The first version in which preStop may sleep without a feature gate.
 OLDEST = "1.30"
 
 
 @pytest.mark.parametrize("version", [OLDEST, kubernetes_validate.latest_version()])
 @pytest.mark.parametrize("resource", RESOURCES)
-def test_schema(resource: dict[str, Any], version: str) -> None:
+def test_a_resource_matches_the_schema(resource: dict[str, Any], version: str) -> None:
     kubernetes_validate.validate(resource, version, strict=True)
 
 
 @pytest.mark.parametrize(
     ("key", "value"), [("readOnlyRootFileSystem", True), ("ports", [{"containerPort": "2525"}])]
 )
-def test_what_breaks_the_schema(key: str, value: object) -> None:
-    """A key that there is not, and a value of the wrong type."""
+def test_the_schema_rejects_errors(key: str, value: object) -> None:
+    """An unknown key, and a value of the wrong type."""
     pod = copy.deepcopy(MANIFESTS["kubernetes-sidecar.yaml"][1])
     kubernetes_validate.validate(pod, OLDEST, strict=True)
     pod["spec"]["containers"][1][key] = value
@@ -42,8 +42,8 @@ def test_what_breaks_the_schema(key: str, value: object) -> None:
 
 
 @pytest.mark.parametrize("name", MANIFESTS)
-def test_names_lead_somewhere(name: str) -> None:
-    """The Service selects the Pods, and its ports and their probes are those of a container."""
+def test_references_exist(name: str) -> None:
+    """The Service selects the Pods; the ports of Service and probes are those of a container."""
     service, workload, *others = MANIFESTS[name]
     pod = workload["spec"].get("template", workload)
     labels = pod["metadata"]["labels"]

@@ -1,4 +1,4 @@
-"""Who is calling: the socket's word, the environment's, and neither."""
+"""The client's address: from the socket, from the environment, or unknown."""
 
 import os
 import socket
@@ -9,7 +9,7 @@ from null521.peer import caller, listen_fds, plain_address
 
 
 def accepted(family: socket.AddressFamily, address: str) -> tuple[socket.socket, socket.socket]:
-    """A client and the connection to it as a server has it."""
+    """A client's socket, and the accepted connection at its other end."""
     with socket.create_server(
         (address, 0), family=family, dualstack_ipv6=address == "::"
     ) as server:
@@ -29,7 +29,7 @@ def accepted(family: socket.AddressFamily, address: str) -> tuple[socket.socket,
     ],
     ids=["IPv4", "IPv6", "IPv4 mapped to IPv6"],
 )
-def test_the_socket_is_believed_before_the_environment(
+def test_the_socket_is_trusted_before_the_environment(
     family: socket.AddressFamily, listening: str, address: str
 ) -> None:
     client, connection = accepted(family, listening)
@@ -68,7 +68,7 @@ def test_the_socket_is_believed_before_the_environment(
         ({}, ("", "")),
     ],
 )
-def test_the_environment_is_believed_where_there_is_no_network_socket(
+def test_the_environment_is_trusted_without_a_network_socket(
     environ: dict[str, str], client: tuple[str, str]
 ) -> None:
     ours, theirs = socket.socketpair()
@@ -77,7 +77,7 @@ def test_the_environment_is_believed_where_there_is_no_network_socket(
     assert caller(None, environ) == client
 
 
-def test_a_client_that_is_gone_already() -> None:
+def test_the_environment_is_used_after_the_client_has_reset() -> None:
     client, connection = accepted(socket.AF_INET, "127.0.0.1")
     # SO_LINGER with a time of 0: close sends RST, socket(7).
     client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\1\0\0\0\0\0\0\0")
@@ -86,7 +86,7 @@ def test_a_client_that_is_gone_already() -> None:
         assert caller(connection, {"REMOTE_ADDR": "192.0.2.1"}) == ("192.0.2.1", "")
 
 
-def test_an_unconnected_socket() -> None:
+def test_the_environment_is_used_for_an_unconnected_socket() -> None:
     for family in (socket.AF_INET, socket.AF_INET6):
         with socket.socket(family) as unconnected:
             assert caller(unconnected, {"REMOTE_HOST": "::1"}) == ("::1", "")
@@ -115,7 +115,7 @@ def test_an_unconnected_socket() -> None:
         ("", ""),
     ],
 )
-def test_plain_address(text: str, address: str) -> None:
+def test_plain_address_normalizes_an_address_or_is_empty(text: str, address: str) -> None:
     assert plain_address(text) == address
 
 

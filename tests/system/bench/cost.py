@@ -1,11 +1,11 @@
-"""What one connection costs: CPU and wall time of whole processes, side by side.
+"""The cost of one connection: CPU and wall time of whole processes, side by side.
 
     python3 tests/system/bench/cost.py [RUNS [PYTHON]]
 
 As root; 60 runs by default, with /usr/bin/python3. Each row is run once in each round, so that
-all rows meet the same machine. Every run answers a client that says QUIT, over a socket pair, and
-EHLO or STARTTLS before that where the row has it; records go to a real journald in a namespace of
-its own. Nothing here passes or fails: the targets are printed beside the figures.
+other load on the machine affects all rows alike. Every run answers a client that sends QUIT over a
+socket pair, and first EHLO or STARTTLS where the row says so; records go to a real journald in a
+namespace of its own. Nothing here passes or fails: the targets are printed beside the figures.
 """
 
 import os
@@ -55,7 +55,7 @@ def main(runs: int = 60, python: str = "/usr/bin/python3") -> None:
 
 
 def measure(runs: int, python: str, launcher: str, script: str) -> None:
-    """Run all rows in turn, and print the table and what the imports take."""
+    """Run all rows in turn, and print the table and the time of each import."""
     rows = {
         FLOOR: [python, "-I", "-S", "-c", "pass"],
         "import os; os._exit(0)": [python, "-I", "-S", "-c", "import os; os._exit(0)"],
@@ -94,7 +94,7 @@ def measure(runs: int, python: str, launcher: str, script: str) -> None:
     print("|---|---|")
     command = [python, "-I", "-S", "-X", "importtime", launcher, "--log=journal"]
     done = subprocess.run(command, input=b"QUIT\r\n", capture_output=True, check=True)
-    # All before io is the interpreter's own start, which the floor has as well.
+    # All imports before io belong to the interpreter's start, which the floor includes too.
     _, _, ours = done.stderr.decode().partition("| io\n")
     for line in ours.splitlines():
         own, _, module = line.removeprefix("import time:").split("|")
@@ -124,11 +124,11 @@ def once(row: str, command: list[str]) -> tuple[float, float]:
 
 
 def ask_for_tls(client: socket.socket) -> ssl.SSLSocket:
-    """The client's part of a session in which QUIT is said under TLS."""
+    """Start TLS as a client does, and send QUIT over it."""
     client.sendall(b"EHLO x\r\nSTARTTLS\r\n")
-    said = b""
-    while b"go ahead with TLS\r\n" not in said:
-        said += client.recv(4096)
+    received = b""
+    while b"go ahead with TLS\r\n" not in received:
+        received += client.recv(4096)
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
     secured = context.wrap_socket(client)
@@ -140,7 +140,7 @@ def ask_for_tls(client: socket.socket) -> ssl.SSLSocket:
 
 
 def version(python: str) -> str:
-    """What that interpreter calls itself."""
+    """The version of that interpreter."""
     command = [python, "-c", "import platform; print(platform.python_version())"]
     return subprocess.run(command, check=True, capture_output=True, text=True).stdout.strip()
 

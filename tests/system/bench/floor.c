@@ -1,7 +1,8 @@
-/* The floor: what null521 serve does, as one epoll loop in C. floor PORT [IDLE-TIMEOUT SESSION-TIMEOUT]
+/* The floor: the work of null521 serve as one epoll loop in C. floor PORT [IDLE-TIMEOUT SESSION-TIMEOUT]
 
-   It has the dialogue of refuse-at=rcpt, with a reply for each pipelined command, the same bounds and
-   the same goodbye, on 127.0.0.1. It has no TLS, keeps no records, and is for comparison alone. */
+   It has the dialogue of refuse-at=rcpt, with a reply to each pipelined command, the same limits and
+   the same lingering close, on 127.0.0.1. It has no TLS, writes no records, and serves for comparison
+   only. */
 #define _GNU_SOURCE
 #include <arpa/inet.h>
 #include <err.h>
@@ -24,7 +25,7 @@ static const long LINGER_OCTETS = 16 << 20;
 #define REFUSAL HOST " is configured NOT to accept any mail.\r\n"
 #define OFFER "250-" HOST "\r\n250-PIPELINING\r\n250-ENHANCEDSTATUSCODES\r\n250-8BITMIME\r\n250 SMTPUTF8\r\n"
 
-/* The replies to each verb, before EHLO and after it: RFC 2034. The last is for all else. */
+/* The replies to each verb, before EHLO and after it: RFC 2034. The last is for all other commands. */
 static const struct { const char *verb, *plain, *enhanced; } DIALOGUE[] = {
     {"EHLO", OFFER, OFFER},
     {"HELO", "250 " HOST "\r\n", "250 " HOST "\r\n"},
@@ -36,22 +37,22 @@ static const struct { const char *verb, *plain, *enhanced; } DIALOGUE[] = {
 };
 enum { EHLO, HELO, QUIT = 5, ALL_ELSE };
 
-/* Room for the replies to all that one connection may say: none is longer than the offer. */
+/* Room for the replies to all commands of one connection: none is longer than the offer. */
 static char replies[(MAX_COMMANDS + 2) * sizeof OFFER];
 static size_t replies_length;
 
 struct connection {
     TAILQ_ENTRY(connection) by_silence, by_age;
     int fd;
-    time_t heard, came;
+    time_t last_active, came;
     int commands;
     long octets, drained;
     bool enhanced, ended, lingering;
-    char *rest, *owed; /* the beginning of a line, and what the socket has not taken yet */
-    size_t rest_length, owed_length;
+    char *rest, *unsent; /* an incomplete line; replies that the socket had no room for */
+    size_t rest_length, unsent_length;
 };
 TAILQ_HEAD(list, connection);
-/* Each is in the order in which its deadlines pass, for all have the same time. */
+/* The timeout is the same for all in a list, so each list is in the order of deadlines. */
 static struct list by_silence = TAILQ_HEAD_INITIALIZER(by_silence);
 static struct list by_age = TAILQ_HEAD_INITIALIZER(by_age);
 static struct list lingering = TAILQ_HEAD_INITIALIZER(lingering);
@@ -74,18 +75,18 @@ static void drop(struct connection *c) {
     if (!c->lingering) TAILQ_REMOVE(&by_age, c, by_age);
     close(c->fd);
     free(c->rest);
-    free(c->owed);
+    free(c->unsent);
     free(c);
     if (connections-- == most) watch(EPOLL_CTL_ADD, listener, EPOLLIN, NULL);
 }
 
-/* To close with octets unread would send a RST, and that can destroy what the client has not read. */
-static void say_goodbye(struct connection *c) {
+/* Closing with unread octets would send a RST, which can destroy replies that the client has not read. */
+static void linger(struct connection *c) {
     if (shutdown(c->fd, SHUT_WR)) return drop(c);
     TAILQ_REMOVE(&by_silence, c, by_silence);
     TAILQ_REMOVE(&by_age, c, by_age);
     c->lingering = true;
-    c->heard = now;
+    c->last_active = now;
     TAILQ_INSERT_TAIL(&lingering, c, by_silence);
 }
 
@@ -111,31 +112,31 @@ static void answer(struct connection *c, const char *line, size_t length) {
     if (verb == QUIT) c->ended = true;
 }
 
-/* Send the replies; what the socket does not take now is owed. False if the client is gone. */
+/* Send the replies; keep as unsent what the socket has no room for. False if the connection was dropped. */
 static bool flush(struct connection *c) {
     ssize_t sent = send(c->fd, replies, replies_length, MSG_NOSIGNAL);
     if (sent < 0 && errno != EAGAIN) return drop(c), false;
     if (sent < 0) sent = 0;
-    if ((c->owed_length = replies_length - sent)) {
-        if (!(c->owed = malloc(c->owed_length))) return drop(c), false;
-        memcpy(c->owed, replies + sent, c->owed_length);
+    if ((c->unsent_length = replies_length - sent)) {
+        if (!(c->unsent = malloc(c->unsent_length))) return drop(c), false;
+        memcpy(c->unsent, replies + sent, c->unsent_length);
         watch(EPOLL_CTL_MOD, c->fd, EPOLLOUT, c);
     } else if (c->ended) {
-        return say_goodbye(c), true;
+        return linger(c), true;
     }
     return true;
 }
 
-static void write_owed(struct connection *c) {
-    ssize_t sent = send(c->fd, c->owed, c->owed_length, MSG_NOSIGNAL);
+static void write_unsent(struct connection *c) {
+    ssize_t sent = send(c->fd, c->unsent, c->unsent_length, MSG_NOSIGNAL);
     if (sent < 0 && errno != EAGAIN) return drop(c);
     if (sent <= 0) return;
-    memmove(c->owed, c->owed + sent, c->owed_length -= sent);
-    if (c->owed_length) return;
-    free(c->owed);
-    c->owed = NULL;
+    memmove(c->unsent, c->unsent + sent, c->unsent_length -= sent);
+    if (c->unsent_length) return;
+    free(c->unsent);
+    c->unsent = NULL;
     watch(EPOLL_CTL_MOD, c->fd, EPOLLIN, c);
-    if (c->ended) say_goodbye(c);
+    if (c->ended) linger(c);
 }
 
 static void read_commands(struct connection *c) {
@@ -160,7 +161,7 @@ static void read_commands(struct connection *c) {
         memcpy(c->rest, line, c->rest_length);
     }
     TAILQ_REMOVE(&by_silence, c, by_silence);
-    c->heard = now;
+    c->last_active = now;
     TAILQ_INSERT_TAIL(&by_silence, c, by_silence);
     if (replies_length) flush(c);
 }
@@ -180,11 +181,11 @@ static void accept_all(void) {
         struct connection *c = calloc(1, sizeof *c);
         if (!c) err(1, "calloc");
         c->fd = fd;
-        c->heard = c->came = now;
+        c->last_active = c->came = now;
         TAILQ_INSERT_TAIL(&by_silence, c, by_silence);
         TAILQ_INSERT_TAIL(&by_age, c, by_age);
         watch(EPOLL_CTL_ADD, fd, EPOLLIN, c);
-        /* Not to spin on a queue that cannot be taken from: EMFILE. */
+        /* Otherwise epoll would report a queue that accept4 fails to empty, with EMFILE, again and again. */
         if (++connections == most) watch(EPOLL_CTL_DEL, listener, 0, NULL);
         replies_length = 0;
         reply("220 " HOST " ESMTP floor\r\n");
@@ -192,11 +193,11 @@ static void accept_all(void) {
     }
 }
 
-/* One last 521, for one whose time is over. */
+/* Send a last 521 after a timeout if nothing is unsent, then close. */
 static void expire(struct connection *c) {
     replies_length = 0;
     refuse(c);
-    if (c->owed_length) drop(c);
+    if (c->unsent_length) drop(c);
     else flush(c);
 }
 
@@ -220,15 +221,15 @@ int main(int count, char **words) {
         for (int i = 0; i < ready; i++) {
             struct connection *c = events[i].data.ptr;
             if (!c) accept_all();
-            else if (c->owed) write_owed(c);
+            else if (c->unsent) write_unsent(c);
             else if (c->lingering) drain(c);
             else read_commands(c);
         }
         if (now == swept) continue;
         swept = now;
         struct connection *c;
-        while ((c = TAILQ_FIRST(&lingering)) && now - c->heard > LINGER_SECONDS) drop(c);
-        while ((c = TAILQ_FIRST(&by_silence)) && now - c->heard >= silence) expire(c);
+        while ((c = TAILQ_FIRST(&lingering)) && now - c->last_active > LINGER_SECONDS) drop(c);
+        while ((c = TAILQ_FIRST(&by_silence)) && now - c->last_active >= silence) expire(c);
         while ((c = TAILQ_FIRST(&by_age)) && now - c->came >= age) expire(c);
     }
 }

@@ -1,9 +1,9 @@
 #!/usr/bin/perl
-# The shape that the 1994 draft had: a process forked for each connection. fork.pl PORT
+# The design of the 1994 draft: a process forked for each connection. fork.pl PORT
 #
-# Its dialogue is that of refuse-at=rcpt. The draft's waits for a child whenever one ends, and keeps
-# all others out meanwhile; this one leaves that to the kernel. It needs perl-base alone, knows
-# nothing but 127.0.0.1, and is for comparison.
+# Its dialogue is that of refuse-at=rcpt. The draft's own program waits for a child whenever one ends,
+# and accepts nobody meanwhile; here, the kernel collects the children. It needs perl-base only, listens
+# on 127.0.0.1 only, and serves for comparison.
 use strict;
 use warnings;
 use Socket qw(:DEFAULT IPPROTO_TCP TCP_NODELAY);
@@ -23,7 +23,7 @@ socket(my $server, PF_INET, SOCK_STREAM, 0) or die "socket: $!";
 setsockopt($server, SOL_SOCKET, SO_REUSEADDR, 1) or die "setsockopt: $!";
 bind($server, pack_sockaddr_in($ARGV[0], INADDR_LOOPBACK)) or die "bind: $!";
 listen($server, SOMAXCONN) or die "listen: $!";
-$SIG{CHLD} = 'IGNORE';    # children leave no zombies: wait(2)
+$SIG{CHLD} = 'IGNORE';    # children do not become zombies: wait(2)
 
 while (1) {
     accept(my $client, $server) or next;
@@ -40,7 +40,7 @@ while (1) {
 sub answer {
     my ($client) = @_;
     alarm 60;
-    # Or the second reply to a segment waits for the client to acknowledge the first: RFC 1122, 4.2.3.4.
+    # Otherwise the second reply to a segment waits until the client acknowledges the first: RFC 1122, 4.2.3.4.
     setsockopt($client, IPPROTO_TCP, TCP_NODELAY, 1);
     syswrite $client, "220 $host ESMTP fork\r\n";
     while (my $line = <$client>) {

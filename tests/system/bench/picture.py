@@ -1,6 +1,6 @@
-"""A bar chart in SVG of what each server costs, on a logarithmic scale.
+"""A bar chart in SVG of the cost of each server, on a logarithmic scale.
 
-It knows what is readable on GitHub's light and dark background, and nothing of what is measured.
+Its colours are readable on GitHub's light and dark backgrounds. It does not know what is measured.
 """
 
 import math
@@ -9,12 +9,12 @@ from html import escape
 from operator import itemgetter
 
 WIDTH, LEFT, RIGHT, TOP, ROW = 900, 340, 80, 62, 30
-# These have a contrast of 4 and more to both white and GitHub's dark #0d1117.
+# The contrast of these is at least 4 to both white and GitHub's dark #0d1117.
 TEXT, OURS, OTHERS, GRID = "#76808a", "#1f75d6", "#8c8c8c", "#76808a55"
 
 
 def draw(cpu: Mapping[str, float], caption: str) -> str:
-    """The picture of CPU seconds by server, the least first; those named null521 stand out."""
+    """Draw CPU seconds by server, the lowest first, with the bars of null521 highlighted."""
     least = math.floor(math.log10(min(cpu.values()) * 1e3))
     most = math.ceil(math.log10(max(cpu.values()) * 1e3))
     bottom = TOP + ROW * len(cpu)
@@ -54,7 +54,7 @@ def draw(cpu: Mapping[str, float], caption: str) -> str:
 
 
 def wrapped(words: str, width: int) -> list[str]:
-    """The lines of it, broken at its commas."""
+    """Break the words into lines of at most that width, at their commas."""
     lines = [""]
     for part in words.split(", "):
         if len(lines[-1]) + len(part) > width:

@@ -1,10 +1,10 @@
-"""What a report over a long journal costs, beside journalctl and jq: seconds, CPU and memory.
+"""The cost of a report on a long journal, beside journalctl and jq: seconds, CPU and memory.
 
     python3 tests/system/bench/report_cost.py [RECORDS [RUNS [PYTHON]]]
 
-A million records and three runs by default, with /usr/bin/python3. The journal is made by
-systemd-journal-remote of records of real sessions, as a server's journald would have them; that
-takes longer than the rest, and a gigabyte below TMPDIR. Rows are run in turn; medians are printed.
+A million records and three runs by default, with /usr/bin/python3. systemd-journal-remote makes the
+journal from records of real sessions, in the form that a server's journald gives them; that takes
+longer than the rest, and needs a gigabyte below TMPDIR. Rows are run in turn; medians are printed.
 Nothing here passes or fails.
 """
 
@@ -25,7 +25,7 @@ from null521.record import REFUSED
 
 TREE = Path(__file__).parents[3]
 
-# What journald adds for a service, of which only the time differs: systemd.journal-fields(7).
+# The fields that journald adds for a service, always the same here: systemd.journal-fields(7).
 ADDED = (
     *("_TRANSPORT=journal", "_PID=4242", "_UID=997", "_GID=997", "_COMM=python3"),
     *("_EXE=/usr/bin/python3.11", "_CMDLINE=/usr/bin/python3", "_CAP_EFFECTIVE=0"),
@@ -34,8 +34,8 @@ ADDED = (
     *("_MACHINE_ID=00000000000000000000000000000521", "_HOSTNAME=ntp.example"),
 )
 
-# The report itself, which then tells what of its memory is its own. The rest is the journal's
-# files, which libsystemd maps, and which the kernel can take away.
+# The report itself, which then prints how much of its memory is its own. The rest is the journal's
+# files, which libsystemd maps, and which the kernel can drop from memory.
 REPORT = """
 import sys
 from null521.cli import main
@@ -45,7 +45,7 @@ own = [line for line in open("/proc/self/status") if line.startswith("RssAnon:")
 print(own[0].split()[1], file=sys.stderr)
 """
 
-# Where its time goes: reading alone, by what systemd-python has for that.
+# The share of reading alone, with the methods that systemd-python has for it.
 READ = """
 import sys
 from systemd import journal
@@ -60,16 +60,16 @@ def main(records: int = 10**6, runs: int = 3, python: str = "/usr/bin/python3") 
     """Make the journal, then measure."""
     with tempfile.TemporaryDirectory() as folder:
         begun = time.monotonic()
-        with tempfile.TemporaryFile() as told:
+        with tempfile.TemporaryFile() as errors:
             words = [journals.REMOTE, f"--output={folder}/made.journal", "-"]
-            remote = subprocess.Popen(words, stdin=subprocess.PIPE, stderr=told)
+            remote = subprocess.Popen(words, stdin=subprocess.PIPE, stderr=errors)
             assert remote.stdin
             for entry in world(records):
                 remote.stdin.write(entry)
             remote.stdin.close()
             if remote.wait():
-                told.seek(0)
-                raise SystemExit(told.read().decode())
+                errors.seek(0)
+                raise SystemExit(errors.read().decode())
         size = sum(path.stat().st_size for path in Path(folder).iterdir())
         print(f"{records} records, {size / 2**20:.0f} MB, made in", end=" ")
         print(f"{time.monotonic() - begun:.0f} s; medians of {runs} runs, in turn\n")
@@ -84,13 +84,13 @@ VERSION = "from importlib.metadata import version; print(version('systemd-python
 
 
 def version(*words: str) -> str:
-    """The first line that it prints."""
+    """The first line that the command prints."""
     done = subprocess.run(words, check=True, capture_output=True, text=True)
     return done.stdout.splitlines()[0]
 
 
 def world(records: int) -> Iterator[bytes]:
-    """Records one after another: a few clients with many, many with few, half of them one key."""
+    """Records in order of time: a few clients with many, and many clients with few."""
     chance = random.Random(521)
     for number in range(records):
         client = int(chance.paretovariate(0.7)) % 5000
@@ -139,15 +139,15 @@ def measure(folder: str, runs: int, python: str, records: int) -> None:
 
 
 def once(command: list[str]) -> list[float]:
-    """Seconds, CPU seconds, and MB at most and of its own, where it tells; by wait4(2)."""
-    with tempfile.TemporaryFile() as told, open(os.devnull, "wb") as null:
+    """Seconds, CPU seconds, peak MB and own MB (0 unless it prints that), by wait4(2)."""
+    with tempfile.TemporaryFile() as errors, open(os.devnull, "wb") as null:
         begun = time.monotonic()
-        process = subprocess.Popen(command, cwd=TREE, stdout=null, stderr=told)
+        process = subprocess.Popen(command, cwd=TREE, stdout=null, stderr=errors)
         _, status, usage = os.wait4(process.pid, 0)
         wall = time.monotonic() - begun
         process.returncode = os.waitstatus_to_exitcode(status)
-        told.seek(0)
-        own = told.read()
+        errors.seek(0)
+        own = errors.read()
     if status:
         raise SystemExit(f"{command} ended with status {process.returncode}: {own.decode()}")
     cpu = usage.ru_utime + usage.ru_stime

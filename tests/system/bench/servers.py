@@ -1,13 +1,13 @@
-"""What one connection costs null521 serve and others: CPU, rate and latency, side by side.
+"""The cost of one connection to null521 serve and to others: CPU, rate and latency, side by side.
 
     PYTHONPATH=.:tests:tests/system/senders build/venv-distribution/bin/python \
         tests/system/bench/servers.py
 
-As root; `make bench` prepares, and does it. Each server is alone in a network of its own, and in a
-cgroup that adds up the CPU time of all its processes; the callers (load.c) are outside of it. In
-each round every server has its turn, so that all meet the same machine, and ratios are to the
-floor (floor.c) in the same round. Nothing here passes or fails: the targets are printed beside the
-figures.
+As root; `make bench` prepares the machine and runs it. Each server is alone in a network of its
+own, and in a cgroup that adds up the CPU time of all its processes; the clients (load.c) are not in
+that cgroup. Every server has its turn in each round, so that other load affects all alike. Ratios
+are to the floor (floor.c) in the same round. Nothing here passes or fails: the targets are printed
+below the figures.
 """
 
 import argparse
@@ -44,16 +44,16 @@ SERVE = "null521 serve, uvloop"
 PLAIN = "null521 serve, asyncio"
 IDLE = (10, 100, 1000, 10000)
 
-# Nothing in a benchmark is to be over a limit.
+# No connection of a benchmark may exceed a limit.
 LIMITS = ["--max-connections=12000", "--max-per-client=12000"]
-PATIENT = ["--idle-timeout=3600", "--session-timeout=3600"]
+LONG_TIMEOUTS = ["--idle-timeout=3600", "--session-timeout=3600"]
 WITHOUT_UVLOOP = (
     "import sys; sys.modules['uvloop'] = None; from null521.cli import main; sys.exit(main())"
 )
 
 
 class Figures(NamedTuple):
-    """What a server did in one round; times in seconds, CPU that of one connection."""
+    """The figures of a server in one round: times in seconds, CPU time for each connection."""
 
     cpu: float
     rate: float
@@ -75,24 +75,24 @@ class Server(Counted):
 
 
 class ServerWithJournal(Journald, Counted):
-    """The same beside a journald, which is counted with it."""
+    """The same beside a journald, whose CPU time is included."""
 
     def __init__(self, folder: Path, words: list[str]) -> None:
         super().__init__(folder)
-        once_it_is_up = f"""{{
+        start_after_journald = f"""{{
             until [ -S /run/systemd/journal/socket ]; do sleep 0.1; done
             exec {shlex.join(words)} >output 2>errors
         }} &"""
-        self.inside = once_it_is_up + Journald.inside
+        self.inside = start_after_journald + Journald.inside
 
     def answers(self) -> bool:
         return super().answers() and listens(self)
 
 
 class Postfix(SendingHost, Counted):
-    """Debian's own, told to refuse all recipients."""
+    """Debian's Postfix, configured to refuse all recipients."""
 
-    # Callers are strangers, though they are on the loopback, and there is no DNS to ask for names.
+    # Clients are not trusted although they use the loopback, and there is no DNS.
     setup = f"""
         postconf mynetworks=192.0.2.1 smtpd_peername_lookup=no \
             smtpd_relay_restrictions= smtpd_recipient_restrictions=reject
@@ -105,14 +105,14 @@ class Postfix(SendingHost, Counted):
     def __enter__(self) -> Self:
         super().__enter__()
         with (self._folder / "errors").open("wb") as log, closing_on_error(self):
-            words = [*self.joining(), *self.command(["bash", "-euc", self.setup])]
+            words = [*self.join_command(), *self.command(["bash", "-euc", self.setup])]
             subprocess.run(words, check=True, stdin=subprocess.DEVNULL, stdout=log, stderr=log)
             wait_until(lambda: listens(self), "Postfix does not listen")
         return self
 
 
 class Unit(Systemd):
-    """The shipped unit, under systemd, which is counted with it, as journald is."""
+    """The shipped unit under systemd; the CPU time of systemd and journald is included."""
 
     def __enter__(self) -> Self:
         super().__enter__()
@@ -129,7 +129,7 @@ class Unit(Systemd):
 
 
 class Row(NamedTuple):
-    """A server of the first table, and how many connections it gets in a round."""
+    """A server of the first table, and its number of connections in a round."""
 
     name: str
     start: Callable[[Path], Counted]
@@ -148,7 +148,7 @@ def rows(launcher: Path) -> list[Row]:
         Row(SERVE, partial(Server, words=serve()), 4000),
         Row(PLAIN, partial(Server, words=serve(uvloop=False)), 4000),
         Row(f"{SERVE}, JSON records", partial(Server, words=serve("json")), 2000),
-        # journald takes 10,000 messages in 30 s, by default, and then drops them.
+        # By default, journald drops messages after 10,000 in 30 s.
         Row(f"{SERVE}, to journald", journald, 1000),
         Row("Perl, a fork for each", partial(Server, words=["perl", str(PERL), PORT]), 500),
         Row("tcpserver with rblsmtpd", partial(Server, words=rblsmtpd), 500),
@@ -163,7 +163,7 @@ def floor(*timeouts: str) -> list[str]:
 
 
 def serve(log: str = "none", *flags: str, uvloop: bool = True) -> list[str]:
-    """The command of it, with the Python that runs this."""
+    """The command of null521 serve, with the Python that runs this."""
     python = ["env", f"PYTHONPATH={TREE}", sys.executable]
     program = ["-m", "null521"] if uvloop else ["-c", WITHOUT_UVLOOP]
     settings = [f"--listen=127.0.0.1:{PORT}", "--refuse-at=rcpt", f"--log={log}", *LIMITS, *flags]
@@ -172,7 +172,7 @@ def serve(log: str = "none", *flags: str, uvloop: bool = True) -> list[str]:
 
 @contextlib.contextmanager
 def closing_on_error(host: Counted) -> Iterator[None]:
-    """For what is to be done within its __enter__."""
+    """Stop the host if the rest of its __enter__ fails."""
     try:
         yield
     except BaseException:
@@ -180,16 +180,16 @@ def closing_on_error(host: Counted) -> Iterator[None]:
         raise
 
 
-def wait_until(there: Callable[[], bool], complaint: str) -> None:
+def wait_until(condition: Callable[[], bool], error: str) -> None:
     deadline = time.monotonic() + PATIENCE
-    while not there():
+    while not condition():
         if time.monotonic() > deadline:
-            raise RuntimeError(complaint)
+            raise RuntimeError(error)
         time.sleep(0.02)
 
 
 def listens(host: Counted) -> bool:
-    """Whether there is somebody on port 25."""
+    """Whether a program listens on port 25."""
     with contextlib.suppress(OSError, ValueError):
         words = ["ss", "-Hltn", f"sport = {PORT}"]
         done = in_network(host, *words, check=False, capture_output=True)
@@ -198,12 +198,12 @@ def listens(host: Counted) -> bool:
 
 
 def build() -> None:
-    """Compile what is in C."""
+    """Compile the C programs."""
     subprocess.run(["make", "-s", "-C", TREE, "build/bench/floor", "build/bench/load"], check=True)
 
 
 def call(host: Counted, connections: int) -> Figures:
-    """Have so many callers refused; an error if they are not as they should be."""
+    """Connect that many clients; an error unless all are refused as load.c expects."""
     before = settled(host)
     words = [str(PROGRAMS / "load"), PORT, str(connections), str(AT_ONCE)]
     figures: dict[str, float] = json.loads(in_network(host, *words, stdout=subprocess.PIPE).stdout)
@@ -212,7 +212,7 @@ def call(host: Counted, connections: int) -> Figures:
 
 
 def settled(host: Counted) -> float:
-    """CPU seconds, once what has to be cleared away behind the callers is."""
+    """CPU seconds, once the work that follows the last connection is done."""
     now = host.cpu_seconds()
     for _ in range(50):
         time.sleep(0.1)
@@ -224,7 +224,7 @@ def settled(host: Counted) -> float:
 
 @contextlib.contextmanager
 def held(host: Counted, connections: int) -> Iterator[None]:
-    """With so many connections open and idle."""
+    """Keep that many idle connections open."""
     words = [str(PROGRAMS / "load"), PORT, str(connections)]
     command = ["nsenter", f"--net=/proc/{host.pid}/ns/net", *words]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as holder:
@@ -236,7 +236,7 @@ def held(host: Counted, connections: int) -> Iterator[None]:
 
 
 def kilobytes(host: Counted) -> int:
-    """Resident memory of the first process."""
+    """Resident memory of the first process, in KB."""
     status = Path(f"/proc/{host.pid}/status").read_text()
     return int(status.partition("VmRSS:")[2].split()[0])
 
@@ -246,7 +246,7 @@ def median(rounds: list[Figures]) -> Figures:
 
 
 def ratio(rounds: list[Figures], floor: list[Figures]) -> float:
-    """Of CPU, the median over the rounds."""
+    """The ratio of CPU time to that of the floor: the median over the rounds."""
     return statistics.median(a.cpu / b.cpu for a, b in zip(rounds, floor, strict=True))
 
 
@@ -255,9 +255,9 @@ def verdict(met: bool) -> str:
 
 
 def by_server(folder: Path, launcher: Path, rounds: int) -> tuple[dict[str, float], str]:
-    """Print the first table; return CPU seconds for each row, and what ran in all rows."""
+    """Print the first table; return CPU seconds for each row, and the versions of all programs."""
     table = rows(launcher)
-    taken: dict[str, list[Figures]] = {row.name: [] for row in table}
+    measured: dict[str, list[Figures]] = {row.name: [] for row in table}
     load = os.getloadavg()[0]
     with contextlib.ExitStack() as stack:
         hosts = [
@@ -266,59 +266,59 @@ def by_server(folder: Path, launcher: Path, rounds: int) -> tuple[dict[str, floa
         for turn in range(rounds + 1):
             for row, host in zip(table, hosts, strict=True):
                 figures = call(host, row.connections if turn else min(row.connections, 100))
-                if turn:  # the first is not counted
-                    taken[row.name].append(figures)
-        what = versions(hosts)
-    print(f"{what}; {rounds} rounds, {AT_ONCE} callers at once; medians.")
-    print(f"Others had the machine at a load of {load:.1f} before.\n")
+                if turn:  # the first round is not counted
+                    measured[row.name].append(figures)
+        programs = versions(hosts)
+    print(f"{programs}; {rounds} rounds, {AT_ONCE} clients at once; medians.")
+    print(f"The load of the machine was {load:.1f} before.\n")
     print("| server | CPU ms | ratio | connections/s | p50 ms | p99 ms |")
     print("|---|---|---|---|---|---|")
-    for name, rounds_of_it in taken.items():
-        m = median(rounds_of_it)
+    for name, figures_of_row in measured.items():
+        m = median(figures_of_row)
         print(
-            f"| {name} | {m.cpu * 1e3:.3f} | {ratio(rounds_of_it, taken[FLOOR]):.2f} "
+            f"| {name} | {m.cpu * 1e3:.3f} | {ratio(figures_of_row, measured[FLOOR]):.2f} "
             f"| {m.rate:.0f} | {m.answered_p50 * 1e3:.1f} | {m.answered_p99 * 1e3:.1f} |"
         )
-    times = ratio(taken[SERVE], taken[FLOOR])
-    others = [name for name in taken if name != FLOOR and not name.startswith("null521 serve")]
-    below = all(ratio(taken[SERVE], taken[name]) < 1 for name in others)
+    times = ratio(measured[SERVE], measured[FLOOR])
+    others = [name for name in measured if name != FLOOR and not name.startswith("null521 serve")]
+    below = all(ratio(measured[SERVE], measured[name]) < 1 for name in others)
     print(f"\nTargets for {SERVE}:")
     print(f"at most 1.5 times the C loop: {times:.2f}, {verdict(times <= 1.5)};")
     print(f"below every other: {verdict(below)}.\n")
-    return {name: median(rounds_of_it).cpu for name, rounds_of_it in taken.items()}, what
+    return {name: median(figures_of_row).cpu for name, figures_of_row in measured.items()}, programs
 
 
 def by_idle_connections(folder: Path, rounds: int) -> None:
     """Print the second table."""
     commands = {
         FLOOR: floor("3600", "3600"),
-        SERVE: serve("none", *PATIENT),
-        PLAIN: serve("none", *PATIENT, uvloop=False),
+        SERVE: serve("none", *LONG_TIMEOUTS),
+        PLAIN: serve("none", *LONG_TIMEOUTS, uvloop=False),
     }
     cases = [(name, count) for name in commands for count in IDLE]
-    taken: dict[tuple[str, int], list[Figures]] = {case: [] for case in cases}
-    memory: dict[tuple[str, int], tuple[int, int]] = {}  # KB, without them and with
+    measured: dict[tuple[str, int], list[Figures]] = {case: [] for case in cases}
+    memory: dict[tuple[str, int], tuple[int, int]] = {}  # KB, without and with them
     with contextlib.ExitStack() as stack:
         hosts: dict[tuple[str, int], Server] = {}
         for number, (name, count) in enumerate(cases):
             host = stack.enter_context(Server(folder / f"idle-{number}", commands[name]))
             hosts[name, count] = host
-            call(host, 100)  # so that all is loaded that it takes
+            call(host, 100)  # so that all modules are loaded
             alone = kilobytes(host)
             stack.enter_context(held(host, count))
             memory[name, count] = alone, kilobytes(host)
         for _ in range(rounds):
             for case in cases:
-                taken[case].append(call(hosts[case], 1000))
+                measured[case].append(call(hosts[case], 1000))
     fewest, most = IDLE[0], IDLE[-1]
     columns = ["server", "idle", "CPU ms for a new one", f"ratio to {fewest} idle"]
     columns += ["greeted p50 ms", "greeted p99 ms", "RSS MB", "KB more for each idle one"]
     print(f"| {' | '.join(columns)} |")
     print("|---" * len(columns) + "|")
-    ratios = {case: ratio(taken[case], taken[case[0], fewest]) for case in cases}
+    ratios = {case: ratio(measured[case], measured[case[0], fewest]) for case in cases}
     for case in cases:
         name, count = case
-        m = median(taken[case])
+        m = median(measured[case])
         alone, beside = memory[case]
         each = f"{(beside - alone) / count:.1f}" if count >= 1000 else ""
         print(
@@ -329,7 +329,7 @@ def by_idle_connections(folder: Path, rounds: int) -> None:
     steepest = max(ratios[SERVE, count] for count in IDLE)
     alone, beside = memory[SERVE, most]
     more = (beside - alone) / most
-    p99 = median(taken[SERVE, most]).greeted_p99
+    p99 = median(measured[SERVE, most]).greeted_p99
     print(f"\nTargets for {SERVE}:")
     print(f"flat within 20 % from {fewest} to {most}: {steepest:.2f}, {verdict(steepest <= 1.2)};")
     print(f"RSS at most 30 MB idle: {alone / 1024:.1f}, {verdict(alone <= 30 * 1024)};")
@@ -338,9 +338,9 @@ def by_idle_connections(folder: Path, rounds: int) -> None:
 
 
 def versions(hosts: list[Counted]) -> str:
-    """What the figures depend on."""
+    """The versions on which the figures depend."""
 
-    def said(*words: str) -> str:
+    def output(*words: str) -> str:
         return subprocess.check_output(words, text=True).strip()
 
     (postfix,) = (host for host in hosts if isinstance(host, Postfix))
@@ -355,8 +355,8 @@ def versions(hosts: list[Counted]) -> str:
             " ".join(unit.output("systemctl", "--version").split()[:2]),
             f"Postfix {postfix.output(*package)}",
             f"ucspi-tcp {ucspi}",
-            f"Perl {said('perl', '-e', 'printf q(%vd), $^V')}",
-            f"gcc {said('gcc', '-dumpfullversion')}",
+            f"Perl {output('perl', '-e', 'printf q(%vd), $^V')}",
+            f"gcc {output('gcc', '-dumpfullversion')}",
             f"Linux {'.'.join(os.uname().release.split('.')[:2])}",
             f"{os.cpu_count()} cores",
         ]
@@ -366,16 +366,16 @@ def versions(hosts: list[Counted]) -> str:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
     parser.add_argument("--rounds", type=int, default=8)
-    parser.add_argument("--picture", type=Path, help="write the first table there as SVG")
-    asked = parser.parse_args()
+    parser.add_argument("--picture", type=Path, help="write the first table to this file, as SVG")
+    options = parser.parse_args()
     build()
     with tempfile.TemporaryDirectory(prefix="null521-") as name:
         folder = Path(name)
         folder.chmod(0o755)
-        cpu, what = by_server(folder, install(folder / "prefix"), asked.rounds)
-        by_idle_connections(folder, asked.rounds)
-    if asked.picture:
-        asked.picture.write_text(picture.draw(cpu, what))
+        cpu, programs = by_server(folder, install(folder / "prefix"), options.rounds)
+        by_idle_connections(folder, options.rounds)
+    if options.picture:
+        options.picture.write_text(picture.draw(cpu, programs))
 
 
 if __name__ == "__main__":

@@ -1,7 +1,7 @@
-"""What the benchmark compares, each answering a handful of callers, so that it does not rot.
+"""Each server of the benchmark answers a few clients, which shows that the benchmark still works.
 
-load.c is the judge of the answers: it fails unless a recipient and DATA are refused and QUIT is
-answered with 221. No figure is looked at.
+load.c checks the replies: it fails unless a recipient and DATA are refused and QUIT is answered
+with 221. No figure is checked.
 """
 
 import xml.dom.minidom
@@ -22,7 +22,7 @@ def programs() -> None:
 
 
 @pytest.mark.parametrize("name", ROWS)
-def test_each_server_refuses_its_callers(name: str, launcher: Path, tmp_path: Path) -> None:
+def test_each_server_refuses_its_clients(name: str, launcher: Path, tmp_path: Path) -> None:
     row = next(row for row in servers.rows(launcher) if row.name == name)
     with row.start(tmp_path / "host") as host:
         figures = servers.call(host, 20)

@@ -1,4 +1,4 @@
-"""The sockets on which a server listens: those handed over, and those made."""
+"""The sockets on which a server listens: inherited ones, and those that it creates."""
 
 import os
 import socket
@@ -18,16 +18,16 @@ def opened() -> Iterator[ExitStack]:
         yield stack
 
 
-def made(opened: ExitStack, *places: str) -> list[socket.socket]:
+def create(opened: ExitStack, *places: str) -> list[socket.socket]:
     listeners = listening.sockets(places, {})
     for listener in listeners:
         opened.enter_context(listener)
     return listeners
 
 
-def test_a_socket_for_each_place(opened: ExitStack, tmp_path: Path) -> None:
+def test_each_place_has_a_socket(opened: ExitStack, tmp_path: Path) -> None:
     path = str(tmp_path / "socket")
-    four, six, local = made(opened, "127.0.0.1:0", "[::1]:0", path)
+    four, six, local = create(opened, "127.0.0.1:0", "[::1]:0", path)
     assert not any(listener.getblocking() for listener in (four, six, local))
     assert listening.label(four) == f"127.0.0.1:{four.getsockname()[1]}"
     assert listening.label(six) == f"[::1]:{six.getsockname()[1]}"
@@ -38,28 +38,28 @@ def test_a_socket_for_each_place(opened: ExitStack, tmp_path: Path) -> None:
     assert address_of(listening.label(six)) == ("::1", six.getsockname()[1])
 
 
-def test_all_addresses_of_both_families(opened: ExitStack) -> None:
-    (everywhere,) = made(opened, "*:0")
+def test_a_star_means_all_addresses_of_both_families(opened: ExitStack) -> None:
+    (everywhere,) = create(opened, "*:0")
     for host in ("127.0.0.1", "::1"):
         opened.enter_context(socket.create_connection((host, everywhere.getsockname()[1])))
 
 
-def test_an_address_of_ipv6_is_not_one_of_ipv4(opened: ExitStack) -> None:
-    (six,) = made(opened, "[::]:0")
+def test_an_ipv6_socket_does_not_accept_ipv4(opened: ExitStack) -> None:
+    (six,) = create(opened, "[::]:0")
     with pytest.raises(ConnectionRefusedError):
         socket.create_connection(("127.0.0.1", six.getsockname()[1]))
 
 
 @pytest.mark.parametrize(
-    "place", ["192.0.2.1:0", "/nonexistent/socket", "[2001:db8::1]:0", "/dev/null", "taken"]
+    "place", ["192.0.2.1:0", "/nonexistent/socket", "[2001:db8::1]:0", "/dev/null", "in use"]
 )
-def test_a_place_that_cannot_be_had_is_named(opened: ExitStack, tmp_path: Path, place: str) -> None:
-    """And what was made before it is not left behind."""
-    if place == "taken":
-        place = listening.label(made(opened, "127.0.0.1:0")[0])
+def test_the_error_names_the_place(opened: ExitStack, tmp_path: Path, place: str) -> None:
+    """And sockets created before it are removed."""
+    if place == "in use":
+        place = listening.label(create(opened, "127.0.0.1:0")[0])
     before = str(tmp_path / "before")
     with pytest.raises(OSError, match=r"assign|No such|in use") as error:
-        made(opened, before, place)
+        create(opened, before, place)
     assert error.value.filename == place
     assert not Path(before).exists()
 
@@ -67,20 +67,20 @@ def test_a_place_that_cannot_be_had_is_named(opened: ExitStack, tmp_path: Path, 
 # Sockets with a path.
 
 
-def test_the_path_of_a_server_that_was_killed_is_taken_over(
-    opened: ExitStack, tmp_path: Path
-) -> None:
+def test_the_path_of_a_killed_server_is_reused(opened: ExitStack, tmp_path: Path) -> None:
     path = str(tmp_path / "socket")
-    made(opened, path)[0].close()
+    create(opened, path)[0].close()
     assert Path(path).is_socket()
-    (listener,) = made(opened, path)
+    (listener,) = create(opened, path)
     opened.enter_context(client := socket.socket(socket.AF_UNIX))
     client.connect(path)
     assert listener.accept()
 
 
 @pytest.mark.parametrize("what", ["a server", "a busy server", "a datagram socket", "a file"])
-def test_the_path_of_anything_else_is_not(opened: ExitStack, tmp_path: Path, what: str) -> None:
+def test_a_path_in_use_is_refused_and_not_changed(
+    opened: ExitStack, tmp_path: Path, what: str
+) -> None:
     path = str(tmp_path / "socket")
     if what == "a file":
         Path(path).write_text("x")
@@ -90,30 +90,30 @@ def test_the_path_of_anything_else_is_not(opened: ExitStack, tmp_path: Path, wha
         other.bind(path)
         if kind == socket.SOCK_STREAM:
             other.listen(0)
-        if what == "a busy server":  # whose queue is full: connect(2) would wait
+        if what == "a busy server":  # its queue is full, so connect(2) would wait
             opened.enter_context(client := socket.socket(socket.AF_UNIX))
             client.connect(path)
     before = os.stat(path)
     with pytest.raises(OSError, match="in use"):
-        made(opened, path)
+        create(opened, path)
     assert os.path.samestat(os.stat(path), before)
 
 
-def test_paths_are_taken_away_in_the_end(opened: ExitStack, tmp_path: Path) -> None:
+def test_closing_removes_the_paths(opened: ExitStack, tmp_path: Path) -> None:
     places = str(tmp_path / "one"), str(tmp_path / "two")
-    listeners = made(opened, *places, "127.0.0.1:0")
+    listeners = create(opened, *places, "127.0.0.1:0")
     listening.close(listeners, places)
     assert list(tmp_path.iterdir()) == []
     assert all(listener.fileno() == -1 for listener in listeners)
 
 
-def test_the_path_of_a_socket_that_was_handed_over_stays(opened: ExitStack, tmp_path: Path) -> None:
+def test_the_path_of_an_inherited_socket_stays(opened: ExitStack, tmp_path: Path) -> None:
     path = str(tmp_path / "socket")
-    listening.close(made(opened, path), ())
+    listening.close(create(opened, path), ())
     assert Path(path).is_socket()
 
 
-# What is handed over; how it arrives is in test_serve.py.
+# Inherited sockets; tests/program/test_serve.py tests how a server gets them.
 
 
 @pytest.mark.parametrize(
@@ -129,11 +129,13 @@ def test_the_path_of_a_socket_that_was_handed_over_stays(opened: ExitStack, tmp_
         ({}, []),
     ],
 )
-def test_which_descriptors_are_meant(environ: dict[str, str], descriptors: list[int]) -> None:
+def test_the_environment_tells_which_descriptors_are_inherited(
+    environ: dict[str, str], descriptors: list[int]
+) -> None:
     given = {name: text.format(pid=os.getpid()) for name, text in environ.items()}
     assert list(listening.handed_over((), given)) == descriptors
 
 
-def test_nothing_to_listen_on() -> None:
+def test_a_server_needs_something_to_listen_on() -> None:
     with pytest.raises(listening.Misuse, match="needs --listen=ADDRESS:PORT, or a socket"):
         listening.sockets((), {})

@@ -1,4 +1,4 @@
-"""PROXY headers: the specification's own, each way to be malformed, and any octets in any cut."""
+"""PROXY headers: the specification's examples, each kind of fault, and any octets in any pieces."""
 
 import socket
 import struct
@@ -17,7 +17,7 @@ IPV6 = bytes(range(32)) + b"\xff\xff\0\x19"
 
 
 def binary(command: int, protocol: int, rest: bytes = b"", length: int | None = None) -> bytes:
-    """A header of version 2; the length is that of the rest where none is given."""
+    """A header of version 2; the length defaults to that of the rest."""
     return (
         V2 + struct.pack("!BBH", command, protocol, len(rest) if length is None else length) + rest
     )
@@ -27,8 +27,8 @@ LONGEST = b"PROXY TCP6 " + b"ffff:" * 7 + b"ffff " + b"ffff:" * 7 + b"ffff 65535
 # Section 2.1's "worst case"; it has 107 octets.
 UNKNOWN = LONGEST.replace(b"TCP6", b"UNKNOWN")
 
-GOOD = {
-    # 2.1's example, and its longest lines
+VALID = {
+    # The example of section 2.1, and its longest lines.
     b"PROXY TCP4 192.168.0.1 192.168.0.11 56324 443\r\n": ("192.168.0.1", "56324"),
     b"PROXY TCP4 255.255.255.255 255.255.255.255 65535 65535\r\n": ("255.255.255.255", "65535"),
     LONGEST: ("ffff:ffff:ffff:ffff:ffff:ffff:ffff:ffff", "65535"),
@@ -38,18 +38,18 @@ GOOD = {
     b"PROXY TCP4 192.0.2.7 192.0.2.8 0 0\r\n": ("192.0.2.7", "0"),
     b"PROXY TCP6 2001:DB8:0:0::1 ::1 1 25\r\n": ("2001:db8::1", "1"),
     b"PROXY TCP6 ::ffff:192.0.2.7 ::1 1 25\r\n": ("192.0.2.7", "1"),
-    # TCP, and the like with TLVs behind it, broken ones too: they are not looked at
+    # TCP, alone and followed by TLVs. TLVs are ignored, so malformed ones are accepted too.
     binary(0x21, 0x11, IPV4): ("192.0.2.7", "4660"),
     binary(0x21, 0x11, IPV4 + b"\x04\0\1x"): ("192.0.2.7", "4660"),
     binary(0x21, 0x11, IPV4 + b"\x04\xff"): ("192.0.2.7", "4660"),
     binary(0x21, 0x11, IPV4.ljust(MAX_V2 - 16, b"\0")): ("192.0.2.7", "4660"),
     binary(0x21, 0x21, IPV6): ("1:203:405:607:809:a0b:c0d:e0f", "65535"),
     binary(0x21, 0x21, b"\0" * 10 + b"\xff\xff\xc0\0\2\7" + IPV6[16:]): ("192.0.2.7", "65535"),
-    # the balancer's own
+    # The balancer's own connection.
     binary(0x20, 0x00): None,
     binary(0x20, 0x11, IPV4): None,
     binary(0x20, 0xFF, b"x"): None,
-    # unspecified, or as good as that
+    # Unspecified, or treated as unspecified.
     binary(0x21, 0x00): None,
     binary(0x21, 0x00, IPV4): None,
     binary(0x21, 0x01): None,
@@ -74,7 +74,7 @@ MALFORMED = {
     b"PROXY\r\n": NO_HEADER,
     b"PROXY\tTCP4 192.0.2.7 192.0.2.8 1 25\r\n": NO_HEADER,
     b" PROXY TCP4 192.0.2.7 192.0.2.8 1 25\r\n": NO_HEADER,
-    # neither of the two ends the line alone, and 108 octets are one too many
+    # Neither CR nor LF alone ends the line, and 108 octets are one too many.
     b"PROXY TCP4 192.0.2.7 192.0.2.8 1 25\n".ljust(MAX_V1, b"x"): NO_END,
     b"PROXY TCP4 192.0.2.7 192.0.2.8 1 25\r".ljust(MAX_V1, b"x"): NO_END,
     b"PROXY TCP4 192.0.2.7 192.0.2.8 1 25\n\r\n": NO_PORT,
@@ -127,7 +127,7 @@ MALFORMED = {
 }
 
 
-@pytest.mark.parametrize(("octets", "client"), GOOD.items(), ids=lambda value: repr(value)[:60])
+@pytest.mark.parametrize(("octets", "client"), VALID.items(), ids=lambda value: repr(value)[:60])
 def test_a_header_needs_its_last_octet_and_none_of_what_follows(
     octets: bytes, client: tuple[str, str] | None
 ) -> None:
@@ -136,37 +136,37 @@ def test_a_header_needs_its_last_octet_and_none_of_what_follows(
 
 
 @pytest.mark.parametrize(("octets", "fault"), MALFORMED.items(), ids=lambda value: repr(value)[:60])
-def test_what_is_malformed_is_told_why(octets: bytes, fault: str) -> None:
+def test_a_malformed_header_has_a_fault(octets: bytes, fault: str) -> None:
     assert header(octets) == header(octets + SMTP) == Header(0, None, fault)
 
 
 @pytest.mark.parametrize("octets", [SMTP[:1], b"PROXZ", b"\r\n\r\n\1", b"\n"])
-def test_what_is_no_header_is_known_at_its_first_wrong_octet(octets: bytes) -> None:
+def test_other_octets_are_refused_at_the_first_wrong_one(octets: bytes) -> None:
     assert header(octets[:-1]) is None
     assert header(octets) == Header(0, None, NO_HEADER)
 
 
-SOMETHING = st.binary(max_size=300)
+OCTETS = st.binary(max_size=300)
 FIELDS = st.lists(
     st.sampled_from([b"TCP4", b"TCP6", b"UNKNOWN", b"192.0.2.7", b"::1", b"25", b"", b"\r", b"\n"])
     | st.binary(max_size=8)
 ).map(b" ".join)
 HOSTILE = st.one_of(
-    SOMETHING,
-    st.builds(bytes.__add__, st.sampled_from(BEGINNINGS), SOMETHING),
+    OCTETS,
+    st.builds(bytes.__add__, st.sampled_from(BEGINNINGS), OCTETS),
     st.builds(lambda line, end: V1 + line + end, FIELDS, st.sampled_from([b"\r\n", b"\n", SMTP])),
     st.builds(
         binary,
         st.sampled_from([0x20, 0x21]) | st.integers(0, 255),
         st.sampled_from([0x11, 0x21]) | st.integers(0, 255),
-        SOMETHING,
+        OCTETS,
         st.none() | st.integers(0, 65535),
     ),
 )
 
 
 @given(HOSTILE)
-def test_any_octets_in_any_cut_get_the_verdict_they_get_in_one_piece(octets: bytes) -> None:
+def test_any_octets_get_the_same_verdict_in_pieces_as_in_one(octets: bytes) -> None:
     found = header(octets)
     verdicts = [header(octets[:end]) for end in range(len(octets) + 1)]
     known = [verdict for verdict in verdicts if verdict]
@@ -183,9 +183,6 @@ def test_any_octets_in_any_cut_get_the_verdict_they_get_in_one_piece(octets: byt
         assert octets.startswith(BEGINNINGS)
 
 
-PORTS = st.integers(0, 65535)
-
-
 ADDRESSES = st.tuples(st.ip_addresses(v=4), st.ip_addresses(v=4)) | st.tuples(
     st.ip_addresses(v=6), st.ip_addresses(v=6)
 )
@@ -193,7 +190,7 @@ PORTS = st.integers(0, 65535)
 
 
 @given(ADDRESSES, PORTS, PORTS, st.binary(max_size=9))
-def test_any_address_and_port_come_through_both_versions(
+def test_both_versions_carry_any_address_and_port(
     addresses: tuple[IPv4Address, IPv4Address] | tuple[IPv6Address, IPv6Address],
     port: int,
     other: int,
