@@ -130,7 +130,8 @@ def place(word: str, port: int = PORT) -> Place:
             raise argparse.ArgumentTypeError(
                 f"{word[:60]!a} is not a host name or address; {NOT_A_URL}"
             )
-    if digits and not (digits.isascii() and digits.isdigit() and 0 < int(digits[:9]) <= 65535):
+    number = digits.isascii() and digits.isdigit() and len(digits) < 10
+    if digits and not (number and 0 < int(digits) <= 65535):
         raise argparse.ArgumentTypeError(f"the port must be 1 to 65535; {NOT_A_URL}")
     return Place(host, int(digits or port))
 

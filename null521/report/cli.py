@@ -111,7 +111,7 @@ def _joined(arguments: list[str]) -> Iterator[str]:
 
 
 def _limit(text: str) -> int:
-    if not (text.isascii() and text.isdigit() and 0 < int(text[:9]) <= KEPT):
+    if not (text.isascii() and text.isdigit() and len(text) < 10 and 0 < int(text) <= KEPT):
         raise argparse.ArgumentTypeError(f"must be a number from 1 to {KEPT}")
     return int(text)
 

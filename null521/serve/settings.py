@@ -66,7 +66,9 @@ class ServeSettings(Settings):
 def address_of(word: str) -> tuple[str, int] | None:
     """Address and port of ADDRESS:PORT, the address "" for "*"; None if it is neither."""
     address, colon, port = word.rpartition(":")
-    if not (colon and port.isascii() and port.isdigit() and int(port[:9]) <= 65535):
+    # No more digits than int() reads without a limit; all of them count.
+    digits = colon and port.isascii() and port.isdigit() and len(port) < 10
+    if not (digits and int(port) <= 65535):
         return None
     if address == "*":
         return "", int(port)

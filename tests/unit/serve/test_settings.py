@@ -135,6 +135,10 @@ def test_a_fault_says_what_is_valid(name: str, right: str) -> None:
         ("*:+1", None),
         ("*:²", None),
         ("*:65536", None),
+        # Nine digits are read as a number, ten are not.
+        ("*:000070000", None),
+        ("*:0000000025", None),
+        ("*:0000070000", None),
         ("", None),
         (":", None),
     ],
