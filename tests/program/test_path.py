@@ -11,7 +11,7 @@ TREE = Path(__file__).parents[2]
 
 # The files at the top of the package are the path of one connection and its branches, which are
 # imported when they are wanted; every folder is something that the path never imports.
-BRANCHES = {"certificate", "tls", "jsonline"}
+BRANCHES = {"certificate", "tls", "jsonline", "fault"}
 TOP = {path.stem for path in (TREE / "null521").glob("*.py")} - {"__init__", "__main__"}
 OURS = TOP - BRANCHES
 # Built in, frozen, or loaded by the interpreter itself, so that they cost next to nothing.

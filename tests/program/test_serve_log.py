@@ -57,7 +57,7 @@ def test_a_slow_log_has_all_that_there_was_room_for(
     """In order, none twice; the others are counted, and told of once."""
     monkeypatch.setattr(outbox, "PAUSE", 0.001)
     loop = asyncio.new_event_loop()
-    box = LogQueue("journal", loop)
+    box = LogQueue("journal", loop, 10**9)
     count = MAX_WAITING + 1000
     for number in range(count):
         box.put(entry(number))
@@ -81,7 +81,7 @@ def test_another_place_where_a_log_is_gone(
     log: socket.socket, capfd: pytest.CaptureFixture[str]
 ) -> None:
     loop = asyncio.new_event_loop()
-    box = LogQueue("journal", loop)
+    box = LogQueue("journal", loop, 10**9)
     Path(journal.JOURNAL_SOCKET).unlink()
     box.put(entry(1))
     log.close()
