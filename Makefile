@@ -1,4 +1,4 @@
-# make run, make test, make install; see README.md.
+# make run, make check, make test, make install; see README.md.
 
 PREFIX ?= /usr/local
 SYSCONFDIR ?= /etc
@@ -33,7 +33,7 @@ ROOMS = $(patsubst null521/%/__init__.py,%,$(wildcard null521/*/__init__.py))
 # null521.8 goes into man8.
 PAGES = $(foreach page,$(notdir $(wildcard docs/man/*)),man$(patsubst .%,%,$(suffix $(page)))/$(page))
 
-.PHONY: run test senders cost report-cost hardening bench dist deb install certificate uninstall clean
+.PHONY: run check test senders cost report-cost hardening bench dist deb install certificate uninstall clean
 
 run:
 	@scripts/prepare run
@@ -42,6 +42,11 @@ run:
 		'Its record appears below. Control-C ends it.'
 	@exec $(PYTHON) -m null521 serve --listen=127.0.0.1:2525 --log=stderr
 
+# As any user, with each python3 that there is: what needs no root, no service and no Debian.
+check:
+	@scripts/check
+
+# Everything, on Debian 12 and as root or with sudo.
 test:
 	scripts/prepare test
 	scripts/test

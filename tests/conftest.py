@@ -1,67 +1,73 @@
 """What all tests share: the program as installed, and skips that count as failures in CI."""
 
-import functools
+import fcntl
+import importlib.util
 import os
 import socket
 import subprocess
+import sys
+import sysconfig
 import tempfile
 from collections.abc import Generator, Iterator
 from pathlib import Path
 
 import pytest
-from helpers.namespaces import PYTHON, TREE, Journald, site
-from helpers.program import SERVE, SERVE_WITHOUT_UVLOOP, Driver, Servers, answered
-from hypothesis import settings
+from helpers.program import TREE
+from hypothesis import configuration, settings
 
 # Users do not have it set, and with it, what cannot be written shows at another time.
 os.environ.pop("PYTHONUNBUFFERED", None)
 
-# No examples are kept between runs, so that a run leaves nothing behind in the tree.
+# No examples are kept between runs, and what hypothesis keeps for itself is below build/, so that a
+# run leaves nothing behind in the tree. `make check` takes the quick profile.
 settings.register_profile("null521", database=None, deadline=None)
+settings.register_profile("quick", database=None, deadline=None, max_examples=20)
 settings.load_profile("null521")
+configuration.set_hypothesis_home_dir(TREE / "build" / "hypothesis")
 
 
 def install(prefix: Path) -> Path:
-    """`make install` below the prefix, for the interpreter that runs the tests."""
+    """`make install` below the prefix, for the interpreter that runs the tests and its libraries.
+
+    With a DESTDIR, as packages have it, so that nothing beyond the prefix is touched.
+    """
+    systemd = importlib.util.find_spec("systemd")
+    site = sysconfig.get_path("purelib")
+    if systemd and systemd.origin:
+        site = str(Path(systemd.origin).parents[1])
     places = {
+        "DESTDIR": "/",
         "PREFIX": prefix,
         "SYSCONFDIR": prefix / "etc",
-        "PYTHON": PYTHON,
-        "SITEDIR": site(),
+        "PYTHON": sys._base_executable,  # type: ignore[attr-defined]
+        "SITEDIR": site,
     }
+    # Bytecode is a part of what is installed.
+    unwanted = ("PYTHONDONTWRITEBYTECODE", "PYTHONPYCACHEPREFIX")
     subprocess.run(
         ["make", "install", *(f"{name}={value}" for name, value in places.items())],
         cwd=TREE,
         check=True,
         stdout=subprocess.DEVNULL,
-        env={k: v for k, v in os.environ.items() if k != "PYTHONDONTWRITEBYTECODE"},
+        env={k: v for k, v in os.environ.items() if k not in unwanted},
     )
     return prefix / "bin" / "null521"
 
 
 @pytest.fixture(scope="session")
-def launcher() -> Iterator[Path]:
+def launcher(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     """The installed launcher, as a superserver starts it, where all users may read it."""
-    with tempfile.TemporaryDirectory(prefix="null521-") as prefix:
-        Path(prefix).chmod(0o755)
-        yield install(Path(prefix))
-
-
-@pytest.fixture(scope="module", params=["handler", "serve", "serve without uvloop"])
-def driver(request: pytest.FixtureRequest, launcher: Path) -> Iterator[Driver]:
-    """What answers a client by its flags, in one of the ways in which the program can be run."""
-    if request.param == "handler":
-        yield functools.partial(answered, launcher)
+    if "PYTEST_XDIST_WORKER" in os.environ:  # one for all workers, made by the first
+        prefix = tmp_path_factory.getbasetemp().parent / "installed"
+        with open(f"{prefix}.lock", "w") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            if not prefix.exists():
+                install(prefix)
+        yield prefix / "bin" / "null521"
         return
-    with Servers(SERVE if request.param == "serve" else SERVE_WITHOUT_UVLOOP) as servers:
-        yield servers.answered
-
-
-@pytest.fixture
-def journald(tmp_path: Path) -> Iterator[Journald]:
-    """A journald of its own."""
-    with Journald(tmp_path / "journald") as running:
-        yield running
+    with tempfile.TemporaryDirectory(prefix="null521-") as folder:
+        Path(folder).chmod(0o755)
+        yield install(Path(folder))
 
 
 @pytest.fixture

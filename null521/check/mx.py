@@ -1,8 +1,8 @@
-"""What DNS says of a host that takes no mail, and what it ought to say.
+"""What DNS says about mail for a host that accepts none, and what it should say.
 
-It knows dnspython, which need not be installed, and the records that senders go by. It must not
-know what the host answers. What comes out of DNS is bounded, and in its presentation format, in
-which nothing is left that a terminal would obey (RFC 1035, 5.1).
+It knows dnspython, which may be missing, and the records that senders look up. It must not know
+what the host answers. What comes from DNS is bounded, and in presentation format, which escapes
+everything that a terminal would obey (RFC 1035, 5.1).
 """
 
 import time
@@ -12,21 +12,21 @@ import dns.exception
 import dns.name
 import dns.resolver
 
-MAX_MX = 8  # looked at, of each name
+MAX_MX = 8  # records of each name that are looked at
 MAX_PARENTS = 3
 
 
-class Trouble(LookupError):
-    """DNS has no answer; says why in one line."""
+class NoAnswer(LookupError):
+    """DNS has no answer; str() says why in one line."""
 
 
 @dataclass
-class Zone:
-    """What was found.
+class MxFindings:
+    """What DNS says. The names of the fields are keys in JSON.
 
-    name: whose records count, once aliases are followed. null_mx: that there is a valid one.
-    faults and notes: a line each, for what is not as it should be, and for what is good to know.
-    record: to be published, as in a zone file; "" if it is there. trouble: why nothing is known.
+    name: the one whose records count, after aliases. null_mx: whether it has a valid null MX.
+    faults: a line for each mistake. notes: a line for each other fact.
+    record: the one to publish, as in a zone file, or "". trouble: why nothing is known, or "".
     """
 
     name: str = ""
@@ -38,36 +38,41 @@ class Zone:
     trouble: str = ""
 
 
-def addresses(host: str, server: tuple[str, int] | None, patience: float) -> list[str]:
-    """IPv6 and IPv4, as that name server has it, or the system's; Trouble if there are none."""
-    return Resolver(server, patience).addresses(_as_given(host))
+def addresses(host: str, server: tuple[str, int] | None, timeout: float) -> list[str]:
+    """IPv6 and IPv4 addresses, from that name server or the system's; NoAnswer if it has none."""
+    return Resolver(server, timeout).addresses(_as_given(host))
 
 
-def look(host: str, addresses: list[str], server: tuple[str, int] | None, patience: float) -> Zone:
+def look_up(
+    host: str, addresses: list[str], server: tuple[str, int] | None, timeout: float
+) -> MxFindings:
     """What senders are told about mail for that host, which has these addresses."""
-    zone = Zone()
+    findings = MxFindings()
     try:
-        Resolver(server, patience).look(zone, _as_given(host), addresses)
-    except Trouble as error:
-        zone.trouble = str(error)
-    return zone
+        Resolver(server, timeout).look_up(findings, _as_given(host), addresses)
+    except NoAnswer as error:
+        findings.trouble = str(error)
+    return findings
 
 
 class Resolver:
-    """Asks the system's name servers or the one given, all in so many seconds from now on."""
+    """Asks the given name server or the system's. All of its queries share one timeout, in seconds.
 
-    def __init__(self, server: tuple[str, int] | None, patience: float) -> None:
-        self._patience = patience
-        self._end = time.monotonic() + patience
+    NoAnswer, from each method, if no name server answers in time.
+    """
+
+    def __init__(self, server: tuple[str, int] | None, timeout: float) -> None:
+        self._timeout = timeout
+        self._end = time.monotonic() + timeout
         try:
             self._resolver = dns.resolver.Resolver(configure=server is None)
         except dns.exception.DNSException as error:
-            raise Trouble("no name server is configured") from error
+            raise NoAnswer("no name server is configured") from error
         if server:
             self._resolver.nameservers, self._resolver.port = [server[0]], server[1]
 
     def ask(self, name: dns.name.Name, kind: str) -> dns.resolver.Answer:
-        """The answer, without records if the name has none of that kind; Trouble if none comes."""
+        """The answer, without records if the name has none of that kind."""
         try:
             return self._resolver.resolve(
                 name,
@@ -77,86 +82,92 @@ class Resolver:
                 lifetime=max(0.01, self._end - time.monotonic()),
             )
         except dns.resolver.NXDOMAIN as error:
-            raise Trouble("there is no such name") from error
+            raise NoAnswer("there is no such name") from error
         except dns.resolver.NoNameservers as error:
             codes = {str(tried[3])[:60] for tried in error.kwargs["errors"]}
-            raise Trouble(f"no answer: {', '.join(sorted(codes))}") from error
+            raise NoAnswer(f"no answer: {', '.join(sorted(codes))}") from error
         except dns.exception.Timeout as error:
-            raise Trouble(f"no answer within {self._patience:g} s") from error
+            raise NoAnswer(f"no answer within {self._timeout:g} s") from error
         except (dns.exception.DNSException, OSError) as error:
-            raise Trouble(f"no answer: {str(error)[:60]!a}") from error
+            raise NoAnswer(f"no answer: {str(error)[:60]!a}") from error
 
     def addresses(self, name: dns.name.Name) -> list[str]:
-        """IPv6 and IPv4; Trouble if there are none."""
+        """IPv6 and IPv4 addresses; NoAnswer if there are none."""
         found = [str(record) for kind in ("AAAA", "A") for record in self.ask(name, kind)]
         if not found:
-            raise Trouble("there is none for that name")
+            raise NoAnswer("the name has no address")
         return found
 
-    def look(self, zone: Zone, host: dns.name.Name, addresses: list[str]) -> None:
-        """Fill in the zone; Trouble if nothing is known."""
+    def look_up(self, findings: MxFindings, host: dns.name.Name, addresses: list[str]) -> None:
+        """Fill in the findings."""
         answer = self.ask(host, "MX")
         name = answer.canonical_name
-        zone.name = _shown(name)
+        findings.name = _shown(name)
         if name != answer.qname:
-            zone.notes.append(
-                f"{_shown(answer.qname)} is an alias of {zone.name}, "
-                "whose records count for it (RFC 5321, 5.1)"
+            findings.notes.append(
+                f"{_shown(answer.qname)} is an alias of {findings.name}, "
+                "whose MX records apply to it (RFC 5321, 5.1)"
             )
-        zone.mx = _mx(answer)
-        self._judge_mx(zone, name, addresses)
-        self._judge_parents(zone, name, addresses)
+        findings.mx = _mx(answer)
+        self._judge_mx(findings, name, addresses)
+        self._judge_parents(findings, name, addresses)
 
-    def _judge_mx(self, zone: Zone, name: dns.name.Name, addresses: list[str]) -> None:
-        null, others = _split(zone.mx)
-        zone.null_mx = zone.mx == [(0, ".")]
-        if zone.null_mx:
-            zone.notes.append("there is a null MX (RFC 7505)")
+    def _judge_mx(self, findings: MxFindings, name: dns.name.Name, addresses: list[str]) -> None:
+        null, others = _split(findings.mx)
+        findings.null_mx = findings.mx == [(0, ".")]
+        if findings.null_mx:
+            findings.notes.append("there is a null MX (RFC 7505)")
             return
-        zone.record = f"{name} IN MX 0 ."
+        findings.record = f"{name} IN MX 0 ."
         if null and others:
-            zone.faults.append(f"a null MX, but also {', '.join(others)}: invalid (RFC 7505, 3)")
+            findings.faults.append(
+                f"a null MX beside another MX, {', '.join(others)}, is invalid (RFC 7505, 3)"
+            )
         elif null:
-            zone.faults.append("a null MX has the preference 0, and is alone (RFC 7505, 3)")
+            findings.faults.append(
+                "a null MX must have preference 0 and be the only MX (RFC 7505, 3)"
+            )
         elif not others:
-            zone.faults.append(
-                "no null MX (RFC 7505), by which most senders know without a connection"
+            findings.faults.append(
+                "no null MX (RFC 7505), which would tell most senders not to connect at all"
             )
         here = self._those_here(others, name, addresses)
         if here:
-            zone.faults.append(_forbidden(zone.name, here))
+            findings.faults.append(_forbidden(findings.name, here))
         elsewhere = [exchange for exchange in others if exchange not in here]
         if elsewhere and not null:
-            zone.faults.append(
-                f"the MX of {zone.name} is {', '.join(elsewhere)}, so that its mail goes there, "
-                "not here (RFC 5321, 5.1)"
+            findings.faults.append(
+                f"the MX of {findings.name} is {', '.join(elsewhere)}, "
+                "so its mail goes there, not here (RFC 5321, 5.1)"
             )
 
-    def _judge_parents(self, zone: Zone, host: dns.name.Name, addresses: list[str]) -> None:
-        """Of the domains that the host is in, for one of them may send its mail here."""
+    def _judge_parents(
+        self, findings: MxFindings, host: dns.name.Name, addresses: list[str]
+    ) -> None:
+        """Look at the domains above the host, because the MX of one may point to this host."""
         name = host
         for _ in range(MAX_PARENTS):
             name = name.parent()
-            if len(name) < 3:  # a top-level domain: its label, and the root's
+            if len(name) < 3:  # a top-level domain: its label and the root's
                 return
             try:
                 _, others = _split(_mx(self.ask(name, "MX")))
-            except Trouble:
+            except NoAnswer:
                 continue
             here = self._those_here(others, host, addresses)
             if here:
-                zone.faults.append(_forbidden(_shown(name), here))
+                findings.faults.append(_forbidden(_shown(name), here))
 
     def _those_here(
         self, exchanges: list[str], host: dns.name.Name, addresses: list[str]
     ) -> list[str]:
-        """Which of the exchanges are the host itself, by name or by address."""
+        """Those of the exchanges that are the host itself, by name or by address."""
         here = []
         for exchange in exchanges:
             name = dns.name.from_text(exchange)
             try:
                 is_here = name == host or not set(addresses).isdisjoint(self.addresses(name))
-            except Trouble:
+            except NoAnswer:
                 continue
             if is_here:
                 here.append(exchange)
@@ -165,8 +176,8 @@ class Resolver:
 
 def _forbidden(domain: str, here: list[str]) -> str:
     return (
-        f"the MX of {domain} is this host, {', '.join(here)}, "
-        "which no host that answers 521 may be (RFC 1846, 4.3)"
+        f"the MX of {domain} is this host, {', '.join(here)}: "
+        "an MX must not point to a host that answers 521 (RFC 1846, 4.3)"
     )
 
 
@@ -176,13 +187,13 @@ def _mx(answer: dns.resolver.Answer) -> list[tuple[int, str]]:
 
 
 def _split(mx: list[tuple[int, str]]) -> tuple[bool, list[str]]:
-    """Whether a null MX is among them, and all others."""
+    """Whether there is a null MX, and all other exchanges."""
     exchanges = [exchange for _, exchange in mx]
     return "." in exchanges, [exchange for exchange in exchanges if exchange != "."]
 
 
 def _as_given(host: str) -> dns.name.Name:
-    """As a user says it: without a last dot, a search list may still apply."""
+    """The name as the user typed it: without a last dot, the resolver's search list applies."""
     return dns.name.from_text(host, origin=None)
 
 

@@ -1,7 +1,7 @@
 """What `null521 check` has found, for people and as JSON.
 
-It knows how to lay that out. It must not know how it was found, nor judge it. What a host or DNS
-said is shown in ASCII, with all else escaped, and is never taken for markup.
+It knows which facts are shown, and under which name. It must not know how they were found, nor
+judge them. What a host or DNS has said is shown as ASCII, with everything else escaped.
 """
 
 import contextlib
@@ -12,28 +12,33 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from null521.check import prediction
 from null521.check.probe import Answers
-from null521.check.verdict import DOES_NOT, REFUSES, UNCLEAR, Finding
+from null521.check.verdict import DOES_NOT, REFUSES, UNDETERMINED, Finding
+from null521.console import tables
+from null521.console.tables import Cell, Table
 
 if TYPE_CHECKING:
-    from null521.check.mx import Zone
+    from null521.check.mx import MxFindings
     from null521.check.prediction import Prediction
 
-WORST_LAST = (REFUSES, UNCLEAR, DOES_NOT)
+WORST_LAST = (REFUSES, UNDETERMINED, DOES_NOT)
 MAX_TEXT = 512  # characters of a reply in JSON: RFC 5321, 4.5.3.1.5, for each line
+MAX_LEFT_OUT = 8  # addresses named
+NEVER = "does not"
 STYLES = {
     prediction.AT_ONCE: "green",
     prediction.FIRST: "yellow",
-    prediction.KEEPS: "red",
-    "does not": "red",
+    prediction.QUEUES: "red",
+    NEVER: "red",
 }
 
 
 @dataclass
-class Checked:
-    """All there is on a host.
+class Result:
+    """Everything that was found about a host.
 
-    addresses: one for each that was asked; left_out: those that were not, for they are too many.
-    trouble: why there is no address. zone: what DNS says, if that was asked; no_zone: why not.
+    addresses: one finding for each address that was asked. left_out: the addresses that were not,
+    because there are too many. trouble: why there is no address, or "".
+    dns: what DNS says, None if it was not asked. no_dns: why it could not be asked, or "".
     """
 
     label: str
@@ -42,108 +47,105 @@ class Checked:
     addresses: list[Finding] = field(default_factory=list)
     left_out: list[str] = field(default_factory=list)
     trouble: str = ""
-    zone: "Zone | None" = None
-    no_zone: str = ""
+    dns: "MxFindings | None" = None
+    no_dns: str = ""
 
     @property
     def judged(self) -> list[Finding]:
-        """Those addresses that count: where one can be reached from here, others need not be."""
-        within_reach = [found for found in self.addresses if not found.answers.no_way]
-        return within_reach or self.addresses
+        """The addresses that count: those without a route count only if there are no others."""
+        reachable = [finding for finding in self.addresses if not finding.answers.unreachable]
+        return reachable or self.addresses
 
     @property
     def status(self) -> int:
-        """The exit status: the worst of all addresses, for senders may take any of them."""
+        """The exit status: the worst of all addresses, because a sender may use any of them."""
         if not self.addresses:
-            return UNCLEAR
-        return max((found.verdict.status for found in self.judged), key=WORST_LAST.index)
+            return UNDETERMINED
+        return max((finding.verdict.status for finding in self.judged), key=WORST_LAST.index)
 
 
-class Table(NamedTuple):
-    """A header, and rows of as many cells."""
-
-    title: str
-    header: tuple[str, ...]
-    rows: list[tuple[str, ...]]
-
-
-def show(found: Checked, as_json: bool, in_full: bool) -> None:
-    """Print it on standard output: as JSON, in full (with rich if that is there), or in short."""
+def show(result: Result, as_json: bool, verbose: bool) -> None:
+    """Print it on standard output: as JSON, in full (with rich if installed), or in brief."""
     if as_json:
-        print(json.dumps(as_object(found), indent=2))
+        print(json.dumps(as_object(result), indent=2))
         return
-    on_terminal = sys.stdout.isatty()
-    answer, faults = answers(found), faults_of(found)
-    if not (in_full or on_terminal):
-        print("\n".join(answer + faults))
+    on_terminal = sys.stdout is not None and sys.stdout.isatty()
+    if not (verbose or on_terminal):
+        print("\n".join(answers(result) + faults(result)))
         return
-    tables = [addresses(found)] if found.addresses else []
-    groups = predictions(found)
-    tables += [senders(group, several=len(groups) > 1) for group in groups]
-    notes = [f"DNS: {note}" for note in found.zone.notes] if found.zone else []
-    if found.status == REFUSES and not groups:
-        notes.append("what senders do where a host hangs up like that, nobody has tried")
+    groups = predictions(result)
+    shown = [addresses(result)] if result.addresses else []
+    shown += [senders(group, several=len(groups) > 1) for group in groups]
+    lines = [f"DNS: {note}" for note in result.dns.notes] if result.dns else []
+    if result.status == REFUSES and not groups:
+        lines.append("no prediction: senders were not measured with a host that hangs up like that")
+    lines += faults(result)
+    summary, notes = "\n".join(answers(result)), ["\n".join(lines)] if lines else []
     if on_terminal:
         with contextlib.suppress(ImportError):
-            rich(answer, tables, notes + faults)
+            tables.rich(summary, shown, notes, STYLES, soft_wrap=True)
             return
-    plain(answer, tables, notes + faults)
+    tables.plain(summary, shown, notes)
 
 
-def answers(found: Checked) -> list[str]:
-    """The answer in one line, or one for each address where they differ, from the worst on."""
-    if found.trouble:
-        return [f"{found.label}: could not tell: {found.trouble}"]
-    ranked = sorted(found.addresses, key=lambda one: one.verdict.status != found.status)
-    if len({one.verdict[:3] for one in ranked}) == 1:
-        return [ranked[0].verdict.of(found.label)]
-    return [one.verdict.of(f"{found.label} at {one.address}") for one in ranked]
+def answers(result: Result) -> list[str]:
+    """The answer in one line, or one line for each address if they differ, the worst first."""
+    if result.trouble:
+        return [f"{result.label}: undetermined: {result.trouble}"]
+    ranked = sorted(result.addresses, key=lambda one: one.verdict.status != result.status)
+    kinds = {(one.verdict.status, one.verdict.stage, one.verdict.not_refused) for one in ranked}
+    if len(kinds) == 1:
+        return [ranked[0].verdict.of(result.label)]
+    return [one.verdict.of(f"{result.label} at {one.address}") for one in ranked]
 
 
-def faults_of(found: Checked) -> list[str]:
-    """A line for each thing that is not as it should be, besides the answer."""
-    lines = [f"{one.address}: {one.fault}" for one in found.addresses if one.fault]
-    if found.left_out:
-        lines.append(f"not asked, for they are too many: {', '.join(found.left_out[:8])}")
-    if found.no_zone:
-        lines.append(f"DNS: {found.no_zone}")
-    if found.zone:
-        lines += [f"DNS: {fault}" for fault in found.zone.faults]
-        if found.zone.trouble:
-            lines.append(f"DNS: {found.zone.trouble}")
-        if found.zone.record:
-            lines.append(f"DNS: to be published, if no mail is wanted: {found.zone.record}")
+def faults(result: Result) -> list[str]:
+    """A line for each thing besides the answer that is not as it should be."""
+    lines = [f"{one.address}: {one.fault}" for one in result.addresses if one.fault]
+    if result.left_out:
+        some = ", ".join(result.left_out[:MAX_LEFT_OUT])
+        lines.append(f"too many addresses; not asked: {some}")
+    if result.no_dns:
+        lines.append(f"DNS: {result.no_dns}")
+    if result.dns:
+        lines += [f"DNS: {fault}" for fault in result.dns.faults]
+        if result.dns.trouble:
+            lines.append(f"DNS: {result.dns.trouble}")
+        if result.dns.record:
+            lines.append(f"DNS: if no mail is wanted, publish: {result.dns.record}")
     return lines
 
 
-def addresses(found: Checked) -> Table:
-    """What each of them does, and how soon."""
-    header = "address, refuses at, from there on, greeting, refusal, STARTTLS and certificate"
-    return Table("", tuple(header.split(", ")), [_row(one) for one in found.addresses])
+def addresses(result: Result) -> Table:
+    """What each address does, and how soon."""
+    columns = ("address", "refuses_at", "then", "greeting", "refusal", "starttls")
+    return Table("addresses", "", "", columns, [_row(one) for one in result.addresses])
 
 
-def _row(one: Finding) -> tuple[str, ...]:
-    status, stage, taken, _ = one.verdict
-    and_then = "always 521" if stage else ""
-    if taken:
-        and_then = f"not to {', '.join(taken)}"
-    elif stage and one.answers.trouble:
-        and_then = "hangs up" if one.answers.has_hung_up else "no answer"
-    soon = [f"{after * 1000:.0f} ms" if after else "" for after in _seconds(one).values()]
-    never = "does not" if status == DOES_NOT else "?"
-    return (one.address, stage or never, and_then, *soon, _starttls(one))
+def _row(one: Finding) -> tuple[Cell, ...]:
+    verdict = one.verdict
+    then = "always 521" if verdict.stage else None
+    if verdict.not_refused:
+        then = f"not to {', '.join(verdict.not_refused)}"
+    elif verdict.stage and one.answers.trouble:
+        then = "hangs up" if one.answers.has_hung_up else "no answer"
+    times = [
+        None if after is None else f"{after * 1000:.0f} ms" for after in _seconds(one).values()
+    ]
+    never = NEVER if verdict.status == DOES_NOT else None
+    return (one.address, verdict.stage or never, then, *times, _starttls(one))
 
 
 def _seconds(one: Finding) -> dict[str, float | None]:
-    """From the beginning of the connection to the greeting, and to the first 521."""
+    """Seconds from the start of the connection to the greeting, and to the first 521."""
     replies = list(one.answers.replies.values())
     refusals = (reply.seconds for reply in replies if reply.code == 521)
     return {"greeting": replies[0].seconds if replies else None, "refusal": next(refusals, None)}
 
 
-def _starttls(one: Finding) -> str:
+def _starttls(one: Finding) -> str | None:
     if one.secured is None:
-        return "not offered" if "EHLO" in one.answers.replies else ""
+        return "not offered" if "EHLO" in one.answers.replies else None
     if one.secured.tls is None:
         return "fails"
     version, before, after = one.secured.tls
@@ -151,8 +153,8 @@ def _starttls(one: Finding) -> str:
 
 
 def _date(text: str) -> str:
-    """Of YYYYMMDDHHMMSSZ, the day; of anything else nothing, for a host may say what it likes."""
-    if text.isascii() and text[:8].isdigit() and len(text) == 15:
+    """The day of YYYYMMDDHHMMSSZ; "?" for anything else, which a hostile host may send."""
+    if text.isascii() and text[:-1].isdigit() and len(text) == 15:
         return f"{text[:4]}-{text[4:6]}-{text[6:8]}"
     return "?"
 
@@ -165,14 +167,14 @@ class Group(NamedTuple):
     senders: "list[Prediction]"
 
 
-def predictions(found: Checked) -> list[Group]:
-    """One for each way in which the host refuses; or because of its null MX, which comes first."""
-    if found.zone and found.zone.null_mx:
+def predictions(result: Result) -> list[Group]:
+    """One group for each way in which the host refuses, or a single one if it has a null MX."""
+    if result.dns and result.dns.null_mx:
         return [Group("they see the null MX", [], prediction.null_mx())]
     ways: dict[tuple[str, bool], list[str]] = {}
-    for one in found.judged:
+    for one in result.judged:
         stage = one.verdict.stage
-        # Nobody has tried it where a host hangs up later than at its greeting.
+        # Senders were not measured with a host that hangs up later than at its greeting.
         if one.verdict.status == REFUSES and not (one.answers.has_hung_up and stage != "greeting"):
             ways.setdefault((stage, one.has_tls), []).append(one.address)
     return [
@@ -186,73 +188,37 @@ def predictions(found: Checked) -> list[Group]:
 
 
 def senders(group: Group, several: bool) -> Table:
-    """What they will do, at the group's addresses if there are several groups."""
+    """What they will do; if there are several groups, the title names the group's addresses."""
     at = f", at {', '.join(group.addresses)}" if several else ""
-    title = f"What senders do if {group.because}{at}:"
-    header = ("sender", "as it comes", "where it insists on TLS")
-    return Table(title, header, [tuple(one) for one in group.senders])
+    title = f"What senders do if {group.because}{at}"
+    columns = ("sender", "by_default", "if_it_requires_tls")
+    return Table("senders", title, "", columns, [tuple(one) for one in group.senders])
 
 
-def plain(answer: list[str], tables: list[Table], remarks: list[str]) -> None:
-    """As text alone."""
-    print("\n".join(answer))
-    for title, header, rows in tables:
-        widths = [max(map(len, column)) for column in zip(header, *rows, strict=True)]
-        print(f"\n{title}" if title else "")
-        for row in (header, *rows):
-            cells = (cell.ljust(width) for cell, width in zip(row, widths, strict=True))
-            print("  ".join(cells).rstrip())
-    if remarks:
-        print("\n".join(["", *remarks]))
-
-
-def rich(answer: list[str], tables: list[Table], remarks: list[str]) -> None:
-    """As rich has tables; ImportError without it."""
-    from rich.box import SIMPLE_HEAD
-    from rich.console import Console
-    from rich.table import Table as Grid
-    from rich.text import Text
-
-    console = Console(markup=False, highlight=False, emoji=False)
-    for line in answer:
-        console.print(Text(line, style="bold"), soft_wrap=True)
-    for title, header, rows in tables:
-        console.print(Text(f"\n{title}" if title else ""))
-        grid = Grid(box=SIMPLE_HEAD)
-        for cell in header:
-            grid.add_column(Text(cell))
-        for row in rows:
-            grid.add_row(*(Text(cell, style=STYLES.get(cell, "")) for cell in row))
-        console.print(grid)
-    for line in remarks:
-        console.print(Text(line), soft_wrap=True)
-
-
-def as_object(found: Checked) -> dict[str, Any]:
-    """All of it, for JSON; the README lists the keys."""
+def as_object(result: Result) -> dict[str, Any]:
+    """Everything, for JSON; the documentation lists the keys."""
     return {
-        "host": found.host,
-        "port": found.port,
-        "status": found.status,
-        "answer": answers(found),
-        "addresses": [_address(one) for one in found.addresses],
-        "not_asked": found.left_out,
+        "host": result.host,
+        "port": result.port,
+        "status": result.status,
+        "answer": answers(result),
+        "addresses": [_address(one) for one in result.addresses],
+        "not_asked": result.left_out,
         "senders": [
             {**group._asdict(), "senders": [sender._asdict() for sender in group.senders]}
-            for group in predictions(found)
+            for group in predictions(result)
         ],
-        "dns": found.zone and asdict(found.zone),
-        "faults": faults_of(found),
+        "dns": result.dns and asdict(result.dns),
+        "faults": faults(result),
     }
 
 
 def _address(one: Finding) -> dict[str, Any]:
-    status, stage, taken, _ = one.verdict
     return {
         "address": one.address,
-        "status": status,
-        "stage": stage or None,
-        "not_refused": taken,
+        "status": one.verdict.status,
+        "stage": one.verdict.stage or None,
+        "not_refused": one.verdict.not_refused,
         "hangs_up": one.answers.has_hung_up,
         "trouble": one.answers.trouble,
         "seconds": _seconds(one),

@@ -1,8 +1,8 @@
-"""A sender's half of SMTP against one address: what the host answers, and how soon.
+"""A sender's half of SMTP with one address: what the host answers, and how soon.
 
-It knows a client's commands, sockets, the clock, and how TLS begins. It must not know what ought
-to be answered: verdict.py does. No message is sent, whatever the host says. The host may be
-anybody's, so time, lines and octets are bounded; what it said is handed on as it was.
+It knows a client's commands, sockets, the clock, and how TLS begins. It must not know which answers
+are right: verdict.py does. It never sends a message, whatever the host says. The host may be
+hostile, so time, lines and octets are bounded. Replies are passed on unchanged.
 """
 
 import errno
@@ -14,20 +14,20 @@ from typing import NamedTuple
 
 from null521 import certificate
 
-MAX_LINE = 1024  # octets: twice what RFC 5321, 4.5.3.1.5 allows in a reply
+MAX_LINE = 1024  # octets: twice what RFC 5321, 4.5.3.1.5 allows for a reply line
 MAX_REPLY = 64  # lines
 
-# What says that there is no way to such an address from here, whatever the host does.
-NO_WAY = (errno.ENETUNREACH, errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT)
+# Errors that say nothing about the host: this machine has no route to such an address.
+UNREACHABLE = (errno.ENETUNREACH, errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT)
 
-NO_COMMAND = "XNULL521"  # one that no server knows
-# Whom every host has that takes mail, also without a domain (RFC 5321, 4.5.1), and so Postfix takes
-# mail for that one whatever it is told to reject.
+NO_COMMAND = "XNULL521"  # a command that no server knows
+# Every host that accepts mail must accept it for postmaster without a domain (RFC 5321, 4.5.1).
+# Postfix does so whatever it is configured to reject.
 POSTMASTER = "RCPT <postmaster>"
 
 
 class Reply(NamedTuple):
-    """A reply of RFC 5321, 4.2; seconds: since the connection was begun."""
+    """A reply of RFC 5321, 4.2. seconds: since the start of the connection."""
 
     code: int
     lines: tuple[str, ...]
@@ -35,12 +35,12 @@ class Reply(NamedTuple):
 
     @property
     def is_positive(self) -> bool:
-        """Whether the command was done (2xx), or more is wanted (3xx)."""
+        """Whether the command succeeded (2xx) or the host expects more input (3xx)."""
         return self.code < 400
 
 
 class Tls(NamedTuple):
-    """What was agreed on; the certificate's times are YYYYMMDDHHMMSSZ, or "" if not to be found."""
+    """The TLS version, and the certificate's times as YYYYMMDDHHMMSSZ, or "" if not readable."""
 
     version: str
     not_before: str
@@ -49,22 +49,22 @@ class Tls(NamedTuple):
 
 @dataclass
 class Answers:
-    """What one conversation brought.
+    """The outcome of one conversation.
 
-    replies: by command, and by "greeting", in order; after STARTTLS, those under TLS.
-    trouble: why there are no more of them, in one line. has_hung_up: that it is this.
-    no_way: that the address cannot be reached from here.
+    replies: by command or "greeting", in order; after STARTTLS, only those under TLS.
+    trouble: why the conversation ended early, in one line, or "". has_hung_up: whether it ended
+    because the host closed the connection. unreachable: whether there is no route to the address.
     """
 
     replies: dict[str, Reply] = field(default_factory=dict)
     tls: Tls | None = None
     trouble: str = ""
     has_hung_up: bool = False
-    no_way: bool = False
+    unreachable: bool = False
 
     @property
     def offers_starttls(self) -> bool:
-        """Whether EHLO was answered so."""
+        """Whether the reply to EHLO lists STARTTLS."""
         reply = self.replies.get("EHLO")
         return reply is not None and any(
             line.upper().split()[:1] == ["STARTTLS"] for line in reply.lines[1:]
@@ -76,51 +76,55 @@ class HungUp(Exception):
 
 
 class NoSmtp(Exception):
-    """What the host says is not what the protocol has; says so in one line."""
+    """The host does not speak SMTP; str() says why in one line."""
 
 
 class Connection:
-    """A connection on which each command is answered by the deadline, or else TimeoutError."""
+    """A connection with one deadline for everything.
 
-    def __init__(self, address: str, port: int, patience: float) -> None:
+    timeout: seconds until the deadline. After it, each method raises TimeoutError. HungUp if the
+    host closes the connection; OSError for any other failure.
+    """
+
+    def __init__(self, address: str, port: int, timeout: float) -> None:
         self._start = time.monotonic()
-        self._end = self._start + patience
-        self._socket = socket.create_connection((address, port), patience)
+        self._end = self._start + timeout
+        self._socket = socket.create_connection((address, port), timeout)
         self._unread = b""
 
     def close(self) -> None:
-        """At once, whatever is unread."""
+        """Close it at once, even with unread input."""
         self._socket.close()
 
-    def say(self, line: str) -> None:
-        """Send a line."""
-        self._keep_the_deadline()
+    def send(self, line: str) -> None:
+        """Send a line; characters beyond ASCII become "?"."""
+        self._limit_to_deadline()
         try:
             self._socket.sendall(line.encode("ascii", "replace") + b"\r\n")
         except (BrokenPipeError, ConnectionResetError) as error:
             raise HungUp from error
 
-    def hear(self) -> Reply:
-        """The next reply."""
+    def receive(self) -> Reply:
+        """The next reply; NoSmtp if it is not one, or is too long."""
         lines: list[str] = []
         while len(lines) < MAX_REPLY:
             line = self._line()
             if not (line[:3].isdigit() and line[0] in b"2345" and line[3:4] in (b" ", b"-", b"")):
-                raise NoSmtp(f"it does not speak SMTP, but says {line[:60].decode('latin-1')!a}")
+                raise NoSmtp(f"it does not speak SMTP; it says {line[:60].decode('latin-1')!a}")
             lines.append(line[4:].decode("utf-8", "replace"))
             if line[3:4] != b"-":
                 return Reply(int(line[:3]), tuple(lines), round(time.monotonic() - self._start, 6))
         raise NoSmtp(f"a reply of more than {MAX_REPLY} lines")
 
     def secure(self) -> Tls:
-        """TLS, with any certificate, as senders have it that ask for no more than TLS."""
-        import ssl  # takes a while, and is not always wanted
+        """Start TLS with any certificate, like a sender that requires TLS but no identity."""
+        import ssl  # slow to import, and only needed here
 
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
         context.check_hostname = False
         context.verify_mode = ssl.CERT_NONE
-        self._unread = b""  # what came in clear is not to be taken for what comes under TLS
-        self._keep_the_deadline()
+        self._unread = b""  # clear text must not pass for replies under TLS
+        self._limit_to_deadline()
         try:
             secured = context.wrap_socket(self._socket)
         except (ssl.SSLEOFError, ssl.SSLZeroReturnError, ConnectionResetError) as error:
@@ -131,7 +135,7 @@ class Connection:
 
     def _line(self) -> bytes:
         while b"\n" not in self._unread and len(self._unread) <= MAX_LINE:
-            self._keep_the_deadline()
+            self._limit_to_deadline()
             try:
                 octets = self._socket.recv(4096)
             except ConnectionResetError as error:
@@ -141,60 +145,64 @@ class Connection:
             self._unread += octets
         line, _, self._unread = self._unread.partition(b"\n")
         if len(line) > MAX_LINE:
-            raise NoSmtp(f"a line of more than {MAX_LINE} octets")
+            raise NoSmtp(f"a reply line of more than {MAX_LINE} octets")
         return line.rstrip(b"\r")
 
-    def _keep_the_deadline(self) -> None:
+    def _limit_to_deadline(self) -> None:
         left = self._end - time.monotonic()
         if left <= 0:
             raise TimeoutError
         self._socket.settimeout(left)
 
 
-def ask(address: str, port: int, domain: str, patience: float, starttls: bool = False) -> Answers:
-    """Talk to the host as a sender would that has mail for that domain; with STARTTLS, if so told.
+def ask(address: str, port: int, domain: str, timeout: float, starttls: bool = False) -> Answers:
+    """Talk to the address like a sender that has mail for that domain.
 
-    patience: seconds for it all. Never raises: what went wrong is in the Answers.
+    timeout: seconds for the whole conversation. starttls: whether to start TLS first. Never raises
+    for what a host or the network does: the Answers say what went wrong.
     """
     answers = Answers()
     asked = "connection"
     try:
-        connection = Connection(address, port, patience)
+        connection = Connection(address, port, timeout)
         try:
             for asked, line in script(answers.replies, domain, starttls):
                 if line:
-                    connection.say(line)
-                answers.replies[asked] = reply = connection.hear()
+                    connection.send(line)
+                answers.replies[asked] = reply = connection.receive()
                 if asked == "STARTTLS":
                     if reply.code != 220:
-                        answers.trouble = f"it is answered {told(reply)}"
+                        answers.trouble = f"the reply is {shown(reply)}"
                         return answers
                     answers.tls = connection.secure()
         finally:
             connection.close()
     except HungUp:
         answers.has_hung_up = True
-        answers.trouble = f"it hung up before an answer to {asked}"
+        answers.trouble = f"it hung up before its {noun(asked)}"
     except NoSmtp as error:
         answers.trouble = str(error)
     except TimeoutError:
-        answers.trouble = f"{asked} not answered within {patience:g} s"
-    except ImportError as error:  # a Python that was built without OpenSSL
+        answers.trouble = f"no {noun(asked)} within {timeout:g} s"
+    except ImportError as error:  # this Python was built without OpenSSL
         answers.trouble = str(error)
     except OSError as error:
-        answers.no_way = error.errno in NO_WAY
+        answers.unreachable = error.errno in UNREACHABLE
         answers.trouble = f"{asked} failed: {reason(error)}"
     return answers
 
 
 def script(replies: dict[str, Reply], domain: str, starttls: bool) -> Iterator[tuple[str, str]]:
-    """The commands and their lines, each chosen once the replies to those before are there."""
+    """The commands and their lines. The replies must be filled in meanwhile: they decide on more.
+
+    "greeting" has no line, because the host speaks first.
+    """
     ehlo = f"EHLO {socket.gethostname()}"
     yield "greeting", ""
     if starttls:
         yield "EHLO", ehlo
         yield "STARTTLS", "STARTTLS"
-        # All starts afresh: RFC 3207, 4.2.
+        # The dialogue starts again from the beginning: RFC 3207, 4.2.
         for command in ("EHLO", "STARTTLS"):
             del replies[command]
     yield "EHLO", ehlo
@@ -207,7 +215,7 @@ def script(replies: dict[str, Reply], domain: str, starttls: bool) -> Iterator[t
     if not any(replies[name].is_positive for name in ("RCPT", POSTMASTER) if name in replies):
         yield "DATA", "DATA"
         if replies["DATA"].is_positive:
-            return  # to say more now would be to send a message
+            return  # anything sent now would be a message
         yield "VRFY", "VRFY postmaster"
         yield NO_COMMAND, NO_COMMAND
         yield "NOOP", "NOOP"
@@ -215,12 +223,17 @@ def script(replies: dict[str, Reply], domain: str, starttls: bool) -> Iterator[t
     yield "QUIT", "QUIT"
 
 
-def told(reply: Reply) -> str:
-    """The reply with its last line, safe to be shown."""
+def noun(asked: str) -> str:
+    """What the host owes for a command, "greeting" or "connection", as messages name it."""
+    return asked if asked in ("connection", "greeting") else f"reply to {asked}"
+
+
+def shown(reply: Reply) -> str:
+    """The reply with its last line, safe to print on a terminal."""
     return ascii(f"{reply.code} {reply.lines[-1]}"[:300])
 
 
 def reason(error: Exception) -> str:
-    """Why, in words: the ssl module has them as its reason, others as strerror, or not at all."""
+    """Why, in lower case. The ssl module has it in `reason`, OSError in `strerror`."""
     words = getattr(error, "reason", None) or getattr(error, "strerror", None) or error
     return str(words).lower().replace("_", " ")

@@ -1,13 +1,10 @@
-"""Tables, as a person at a terminal, a pipe, a spreadsheet or a program wants them.
+"""Tables as the programs print them for people, in plain text or with rich.
 
-It knows how each kind of value looks there. It must not know what the tables say.
+It knows what each kind of value looks like. It must not know what the tables say.
 """
 
-import csv
-import json
-import sys
-from collections.abc import Iterable
-from datetime import UTC, datetime
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import datetime
 from typing import Any, NamedTuple
 
 
@@ -20,19 +17,23 @@ class Span(float):
 
 
 class Bar(float):
-    """The part of the longest bar that this one is, from 0 to 1; for people only."""
+    """The length of a bar as a fraction of the longest one, from 0 to 1; for people only."""
 
 
-# None is "not known"; "" is the null reverse-path.
+# None means not known; "" is the null reverse-path (RFC 5321, 4.5.5).
 Cell = str | int | bool | Moment | Span | Bar | tuple[str, ...] | None
 
 BAR = 40  # characters
-HIGH = 3  # columns below one another, where they have no room side by side
+STACKED = 3  # columns printed below one another where the terminal is too narrow for the table
 UNITS = (("d", 86400), ("h", 3600), ("min", 60), ("s", 1))
+NO_STYLES: Mapping[str, str] = {}
 
 
 class Table(NamedTuple):
-    """What is shown under one title; `without` is said where there are no rows."""
+    """Rows under one title, which may be ""; `without` is printed instead if there are no rows.
+
+    name: its key in JSON. columns: their keys in JSON; heading() makes the headings from them.
+    """
 
     name: str
     title: str
@@ -42,7 +43,7 @@ class Table(NamedTuple):
 
 
 def text(cell: Cell) -> str:
-    """A value as people read it; times are local."""
+    """The value for people; times are local."""
     match cell:
         case None | ():
             return "-"
@@ -62,7 +63,7 @@ def text(cell: Cell) -> str:
 
 
 def span(seconds: float) -> str:
-    """The two largest units of a length of time, as "1h 6min"."""
+    """A length of time in its two largest units, as "1h 6min"."""
     rest, parts = round(seconds), []
     for unit, size in UNITS:
         if rest >= size:
@@ -71,16 +72,16 @@ def span(seconds: float) -> str:
     return " ".join(parts[:2]) or "0s"
 
 
-def plain(said: str, tables: Iterable[Table], notes: list[str]) -> None:
-    """Print them in columns of blanks."""
-    print(said)
+def plain(summary: str, tables: Iterable[Table], notes: Sequence[str]) -> None:
+    """Print them as text alone, the columns padded with blanks."""
+    print(summary)
     for table in tables:
-        print(f"\n{table.title}\n")
+        print(f"\n{table.title}\n" if table.title else "")
         if not table.rows:
             print(table.without)
             continue
-        heads = [heading(column) for column in table.columns]
-        lines = [heads, *([text(cell) for cell in row] for row in table.rows)]
+        headings = [heading(column) for column in table.columns]
+        lines = [headings, *([text(cell) for cell in row] for row in table.rows)]
         widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
         right = [numeric(cell) for cell in table.rows[0]]
         for line in lines:
@@ -93,102 +94,72 @@ def plain(said: str, tables: Iterable[Table], notes: list[str]) -> None:
         print(f"\n{note}")
 
 
-def rich(said: str, tables: Iterable[Table], notes: list[str]) -> None:
-    """Print them as rich has tables; ImportError without it."""
-    from rich.bar import Bar as Drawn
+def rich(
+    summary: str,
+    tables: Iterable[Table],
+    notes: Sequence[str],
+    styles: Mapping[str, str] = NO_STYLES,
+    soft_wrap: bool = False,
+) -> None:
+    """Print them as tables of rich; ImportError if rich is not installed.
+
+    styles: rich's style for each text of a cell that has one. soft_wrap: leave long lines of the
+    summary and the notes to the terminal, from which they can then be copied in one piece.
+    """
+    from rich.bar import Bar as RichBar
     from rich.box import SIMPLE_HEAD
     from rich.console import Console
-    from rich.table import Table as Grid
+    from rich.table import Table as RichTable
     from rich.text import Text
 
-    def drawn(cells: tuple[Cell, ...]) -> Text | Drawn:
+    def renderable(cells: tuple[Cell, ...]) -> Text | RichBar:
         if isinstance(cells[0], Bar):
-            return Drawn(1, 0, cells[0], width=BAR)
-        return Text("\n".join(map(text, cells)))
+            return RichBar(1, 0, cells[0], width=BAR)
+        lines = map(text, cells)
+        return Text("\n").join(Text(line, styles.get(line, "")) for line in lines)
 
-    def grid(table: Table, high: int) -> Grid:
-        """One in which as many columns are below one another."""
-        made = Grid(title=Text(table.title, "bold"), title_justify="left", box=SIMPLE_HEAD)
-        starts = range(0, len(table.columns), high)
+    def grid(table: Table, stacked: int) -> RichTable:
+        """The table with so many columns below one another in each column of rich's."""
+        title = Text(table.title, "bold") if table.title else None
+        drawn = RichTable(title=title, title_justify="left", box=SIMPLE_HEAD)
+        starts = range(0, len(table.columns), stacked)
         for start in starts:
-            heads = map(heading, table.columns[start : start + high])
-            right = high == 1 and numeric(table.rows[0][start])
+            headings = map(heading, table.columns[start : start + stacked])
+            right = stacked == 1 and numeric(table.rows[0][start])
             justify: Any = "right" if right else "left"
-            made.add_column(Text("\n".join(heads)), justify=justify, overflow="fold")
+            drawn.add_column(Text("\n".join(headings)), justify=justify, overflow="fold")
         for row in table.rows:
-            made.add_row(
-                *(drawn(row[start : start + high]) for start in starts), end_section=high > 1
+            drawn.add_row(
+                *(renderable(row[start : start + stacked]) for start in starts),
+                end_section=stacked > 1,
             )
-        return made
+        return drawn
 
-    # Nothing that a client has said is to be taken for rich's own "[bold]" or ":smile:".
+    # What a client or a host has said must not be read as rich's own "[bold]" or ":smile:".
     console = Console(markup=False, emoji=False, highlight=False)
-    console.print(Text(said, "bold"))
+    console.print(Text(summary, "bold"), soft_wrap=soft_wrap)
     for table in tables:
         console.print()
         if not table.rows:
             console.print(Text(f"{table.title}: {table.without}"))
             continue
-        made = grid(table, 1)
-        wide = console.options.update(max_width=10000)
+        drawn = grid(table, 1)
+        unlimited = console.options.update(max_width=10000)
         if (
-            len(table.columns) > HIGH
-            and console.measure(made, options=wide).maximum > console.width
+            len(table.columns) > STACKED
+            and console.measure(drawn, options=unlimited).maximum > console.width
         ):
-            made = grid(table, HIGH)
-        console.print(made)
+            drawn = grid(table, STACKED)
+        console.print(drawn)
     for note in notes:
-        console.print(Text(note, "italic"))
-
-
-def as_json(facts: dict[str, Cell], tables: Iterable[Table], notes: list[str]) -> None:
-    """Print one object: the facts, a list of objects for each table, and the notes."""
-    whole: dict[str, object] = {name: _value(cell) for name, cell in facts.items()}
-    for table in tables:
-        lines = [zip(table.columns, row, strict=True) for row in table.rows]
-        whole[table.name] = [
-            {column: _value(cell) for column, cell in line if not isinstance(cell, Bar)}
-            for line in lines
-        ]
-    print(json.dumps(whole | {"notes": notes}, indent=2))
-
-
-def as_csv(table: Table) -> None:
-    """Print it as RFC 4180 has it, with a header line.
-
-    What a spreadsheet would take for a formula, and a client can say what it likes, has a "'" in
-    front of it (OWASP, "CSV Injection").
-    """
-    kept = [number for number, column in enumerate(table.columns) if column != "bar"]
-    lines = csv.writer(sys.stdout)
-    lines.writerow([table.columns[number] for number in kept])
-    for row in table.rows:
-        lines.writerow([_field(row[number]) for number in kept])
+        console.print(Text(note, "italic"), soft_wrap=soft_wrap)
 
 
 def heading(column: str) -> str:
-    """A column's name for people."""
+    """The heading of a column, from its key."""
     return column.replace("_", " ").upper()
 
 
 def numeric(cell: Cell) -> bool:
-    """Whether it belongs at the right."""
+    """Whether the cell is aligned to the right."""
     return type(cell) in (int, Span)
-
-
-def _field(cell: Cell) -> str:
-    value = _value(cell)
-    if isinstance(value, str) and value[:1] in ("=", "+", "-", "@"):
-        return "'" + value
-    if value is None or isinstance(value, list):
-        return " or ".join(value or [])
-    return "<>" if value == "" else str(value)
-
-
-def _value(cell: Cell) -> str | int | float | list[str] | None:
-    """For programs: times as ISO 8601 in UTC, spans in seconds."""
-    if isinstance(cell, Moment):
-        return datetime.fromtimestamp(cell, UTC).isoformat(timespec="milliseconds")
-    if isinstance(cell, tuple):
-        return list(cell)
-    return round(cell) if isinstance(cell, Span) else cell

@@ -1,1 +1,1 @@
-"""`null521 report`: tells from the records who sends mail here."""
+"""`null521 report`: which senders try to send mail to this host, from the records."""

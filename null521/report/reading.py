@@ -1,7 +1,8 @@
-"""Records read back, from the journal or from JSON lines, the oldest first.
+"""Records read back, from the journal or from JSON lines, oldest first.
 
-It knows how journal.py and jsonline.py have written them, and that anything may be forged, damaged
-or somebody else's. What it hands on is safe to print. It must not know what is made of it.
+It knows how log.py and jsonline.py write records, and that any entry may be forged, damaged or of
+another program. The entries that it returns are safe to print. It must not know what is made of
+them.
 """
 
 import heapq
@@ -17,21 +18,20 @@ from typing import Any, BinaryIO, NamedTuple
 from null521.record import REFUSED
 from null521.session import MAX_MAILBOX, MAX_RECIPIENTS
 
-# Where journald has its files, by default: journald.conf(5), Storage=.
+# Where journald has its files by default: journald.conf(5), Storage=.
 JOURNALS = ("/run/log/journal", "/var/log/journal")
-# Longer than any of ours, in octets.
+# Longer than any line of ours, in octets.
 MAX_LINE = 65536
-# In the year 9987: what datetime can still put into a time zone, in seconds since the epoch.
+# The year 9987, in seconds since the epoch: datetime can convert it to any time zone.
 LATEST = 253e9
 
-
-# The other fields of a record that Seen has, in its order.
+# The fields of a record that Entry has besides recipients, in its order.
 NAMES = ("client", "helo", "sender", "refuse_at", "tls")
 FIELDS = tuple("NULL521_" + name.upper() for name in NAMES)
 
 
-class Seen(NamedTuple):
-    """What is told from one record; None is what it does not say.
+class Entry(NamedTuple):
+    """What a report uses of one record; None is a field that the record does not have.
 
     time: seconds since the epoch. A sender of "" is the null reverse-path.
     """
@@ -46,11 +46,14 @@ class Seen(NamedTuple):
 
 
 class Lines:
-    """Records from JSON lines: those of each file one after another, all files side by side.
+    """Entries from files of JSON lines, merged by time.
 
-    names: of files, "-" for standard input. done: octets read, out of total where that is known.
-    bad: lines that are no records. since, until: in seconds since the epoch, what to leave out.
+    names: of files, "-" for standard input. since, until: in seconds since the epoch, both
+    inclusive. done: octets read; total: octets of all files, without pipes. bad: lines that are not
+    records.
     """
+
+    what = ("line", "lines")
 
     def __init__(self, names: list[str], since: float, until: float) -> None:
         self.done = self.total = 0.0
@@ -58,25 +61,25 @@ class Lines:
         self._names = names
         self._since, self._until = since, until
 
-    def __iter__(self) -> Iterator[Seen]:
-        """OSError, with its file's name, if one cannot be read."""
-        return heapq.merge(*map(self._records, self._names), key=attrgetter("time"))
+    def __iter__(self) -> Iterator[Entry]:
+        """OSError, with the file's name, if a file cannot be read."""
+        return heapq.merge(*map(self._entries, self._names), key=attrgetter("time"))
 
-    def _records(self, name: str) -> Iterator[Seen]:
+    def _entries(self, name: str) -> Iterator[Entry]:
         with open(0 if name == "-" else name, "rb") as file:
-            self.total += os.fstat(file.fileno()).st_size  # none for a pipe
+            self.total += os.fstat(file.fileno()).st_size  # 0 for a pipe
             for line in self._lines(file):
                 try:
-                    seen = of_line(line)
+                    entry = parse_line(line)
                 # Deep nesting is a RecursionError.
                 except (ValueError, TypeError, RecursionError):
                     self.bad += 1
                 else:
-                    if seen and self._since <= seen.time <= self._until:
-                        yield seen
+                    if entry and self._since <= entry.time <= self._until:
+                        yield entry
 
     def _lines(self, file: BinaryIO) -> Iterator[bytes]:
-        """Line by line, but an empty one for each that is longer than any of ours."""
+        """Each line; an empty one in place of each that is longer than any of ours."""
         while line := file.readline(MAX_LINE):
             self.done += len(line)
             long = False
@@ -87,35 +90,37 @@ class Lines:
             yield b"" if long else line
 
 
-def of_line(line: bytes) -> Seen | None:
-    """The record in a JSON line; None if it is one of ours, but of no client.
+def parse_line(line: bytes) -> Entry | None:
+    """The entry in a JSON line; None if it is a record of ours that is not about a client.
 
-    ValueError, TypeError or RecursionError if it is none of ours.
+    ValueError, TypeError or RecursionError if it is not a record of ours.
     """
-    entry = json.loads(line.decode())
-    if not isinstance(entry, dict) or not isinstance(entry.get("message_id"), str):
-        raise ValueError("no record")
-    if entry["message_id"] != REFUSED:
+    document = json.loads(line.decode())
+    if not isinstance(document, dict) or not isinstance(document.get("message_id"), str):
+        raise ValueError("not a record")
+    if document["message_id"] != REFUSED:
         return None
-    moment = datetime.fromisoformat(entry["time"])
+    moment = datetime.fromisoformat(document.get("time", ""))
     if moment.tzinfo is None or not 0 <= moment.timestamp() <= LATEST:
-        raise ValueError("no time")
-    recipients = entry.get("recipient", [])
+        raise ValueError("time without a zone, or out of range")
+    recipients = document.get("recipient", [])
     if not isinstance(recipients, list):
-        raise ValueError("no list of recipients")
-    texts = [entry.get(name) for name in NAMES]
+        raise ValueError("recipients are not a list")
+    texts = [document.get(name) for name in NAMES]
     if not all(text is None or isinstance(text, str) for text in texts + recipients):
-        raise ValueError("no text")
+        raise ValueError("a field is not a string")
     safe = [None if text is None else _safe(text) for text in texts]
-    return Seen(moment.timestamp(), _several(map(_safe, recipients)), *safe)
+    return Entry(moment.timestamp(), _several(map(_safe, recipients)), *safe)
 
 
 class Journal:
-    """Records from a journal, by a systemd.journal.Reader.
+    """Entries from a journal, through a systemd.journal.Reader.
 
-    done: seconds from the first record, out of total. bad: entries that could not be read. since,
-    until: in seconds since the epoch, what to leave out.
+    since, until: in seconds since the epoch, both inclusive. done: seconds from the first record;
+    total: seconds from the first record to the last. bad: entries that could not be read.
     """
+
+    what = ("journal entry", "journal entries")
 
     def __init__(self, reader: Any, since: float, until: float) -> None:
         reader.add_match(f"MESSAGE_ID={REFUSED}")
@@ -124,15 +129,15 @@ class Journal:
         self._reader = reader
         self._since, self._until = since, until
 
-    def __iter__(self) -> Iterator[Seen]:
+    def __iter__(self) -> Iterator[Entry]:
         reader = self._reader
         reader.seek_tail()
-        if not (entry := reader.get_previous()):
+        if not (newest := reader.get_previous()):
             return
-        end = min(self._until, entry["__REALTIME_TIMESTAMP"].timestamp())
+        end = min(self._until, newest["__REALTIME_TIMESTAMP"].timestamp())
         reader.seek_realtime(self._since)
-        # What Reader.get_next() does but for the conversion of all fields, which takes three times
-        # as long as the rest (tests/system/bench/report_cost.py).
+        # What Reader.get_next() does, without converting all fields, which takes three times as
+        # long as the rest (tests/system/bench/report_cost.py).
         step, fields, realtime = reader._next, reader._get_all, reader._get_realtime
         begin = None
         while step():
@@ -142,28 +147,28 @@ class Journal:
             begin = begin or moment
             self.total, self.done = end - begin, moment - begin
             try:
-                yield of_fields(moment, fields())
+                yield parse_fields(moment, fields())
             except (OSError, TypeError):  # EBADMSG: a damaged file
                 self.bad += 1
 
 
-def of_fields(moment: float, fields: Mapping[str, Any]) -> Seen:
-    """The record in an entry of the journal. TypeError if it is none of ours."""
+def parse_fields(moment: float, fields: Mapping[str, Any]) -> Entry:
+    """The entry in the fields of a journal entry. TypeError if it is not a record of ours."""
     texts = [_text(fields[name]) if name in fields else None for name in FIELDS]
-    recipients = fields.get("NULL521_RECIPIENT", [])  # a list where there are several
+    recipients = fields.get("NULL521_RECIPIENT", [])  # a list if there are several
     if isinstance(recipients, bytes):
-        return Seen(moment, (_text(recipients),), *texts)
-    return Seen(moment, _several(map(_text, recipients)), *texts)
+        return Entry(moment, (_text(recipients),), *texts)
+    return Entry(moment, _several(map(_text, recipients)), *texts)
 
 
-# Most of what there is to read is the same again and again.
+# Most values occur again and again.
 @lru_cache(4096)
 def _text(octets: bytes) -> str:
     return _safe(octets.decode("utf-8", "replace"))
 
 
 def _safe(text: str) -> str:
-    """Cut to what a record holds at most, and once more without what must not reach a terminal.
+    """Cut to the longest value of a record, then escape what must not reach a terminal.
 
     The record's own escapes (record.clean) stay as they are.
     """
@@ -174,7 +179,7 @@ def _safe(text: str) -> str:
 
 
 def _several(texts: Iterable[str]) -> tuple[str, ...]:
-    """As many recipients as a record holds at most, each once."""
+    """At most as many recipients as a record has, each once."""
     return tuple(dict.fromkeys(islice(texts, MAX_RECIPIENTS)))
 
 
@@ -186,7 +191,7 @@ def open_journal(directory: str | None, files: list[str]) -> Any:
 
 
 def out_of_reach(directory: str | None, files: list[str]) -> bool:
-    """Whether that journal has files which we may not read; libsystemd passes them over."""
+    """Whether we may not read some file of that journal; libsystemd skips such files silently."""
     found = list(files)
     for top in [] if files else [directory] if directory else JOURNALS:
         for folder, folders, names in os.walk(top):

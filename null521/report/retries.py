@@ -1,7 +1,7 @@
-"""Who has not given up: the same client with the same sender and recipient, again and again.
+"""Which senders retry: the same client, sender and recipient, again and again.
 
-It knows what of a record tells one message from another, and what can be done about a sender. It
-must not know where records come from, nor how what is found is shown.
+It knows which fields tell one message from another, and what can be done about a sender. It must
+not know where records come from, nor how its findings are shown.
 """
 
 from collections.abc import Collection
@@ -9,25 +9,25 @@ from itertools import islice
 from statistics import median
 from typing import Any, NamedTuple
 
-from null521.report import schedules as backoff
-from null521.report.reading import Seen
+from null521.report import schedules
+from null521.report.reading import Entry
 
-# So many tries are called again and again, and so long after one the next begins, in seconds: a
-# server tries all that it has for a host at once, and has more than one address for some.
+# So many tries are retrying, not chance. Connections less than APART seconds after a try belong to
+# that try: a server sends all messages that it has for a host, to each of the host's addresses.
 TRIES = 3
 APART = 60.0
-# How many of the latest gaps are kept.
+# So many of the latest gaps are remembered.
 GAPS = 16
 
 Key = tuple[str | None, str | None, str | None]  # client or network, sender, recipient
 
 
 class Retry(NamedTuple):
-    """One who has come TRIES times or more. Times are seconds since the epoch, gaps seconds.
+    """A sender with TRIES tries or more. Times are seconds since the epoch, gaps seconds.
 
-    place: its client or network. every: the typical gap. like: the mail servers that have such
-    gaps. still: whether it had not stopped, by its gaps, at the time of the last record of all.
-    advice: what to do about it.
+    place: its client or network. every: the median gap. like: the mail servers whose schedule fits
+    the gaps. still: whether it was still trying, by its gaps, at the time of the last record of
+    all. advice: what to do about it.
     """
 
     place: str | None
@@ -43,53 +43,54 @@ class Retry(NamedTuple):
 
 
 class Retries:
-    """Those who come again, of all who come.
+    """Finds the senders that retry, in bounded memory.
 
-    Of those seen once, the latest are remembered, up to twice `kept`; of those seen again too, and
-    there who came less than TRIES times go first. forgotten: how many had to.
+    Remembered are up to twice `kept` triplets seen once, of which the oldest are forgotten first,
+    and as many seen more often, of which those with less than TRIES tries are forgotten first.
+    forgotten: how many triplets were forgotten.
     """
 
     def __init__(self, kept: int) -> None:
         self.forgotten = 0
-        self.unordered = 0  # records that were older than one before them, which tell no gap
+        self.unordered = 0  # records older than one before them, whose gaps are not known
         self._kept = kept
-        self._once: dict[Key, float] = {}  # most never come again, and are to cost little
-        self._again: dict[Key, Comer] = {}
+        self._once: dict[Key, float] = {}  # most never come again, and must cost little
+        self._again: dict[Key, Triplet] = {}
 
-    def add(self, place: str | None, seen: Seen) -> None:
-        """Take note of a record; place is its client, or what is to be taken for one client."""
-        for recipient in seen.recipients or (None,):
-            key = (place, seen.sender, recipient)
-            comer = self._again.get(key)
-            if comer is None:
+    def add(self, place: str | None, entry: Entry) -> None:
+        """Count a record; place is its client, or its network where that counts as one client."""
+        for recipient in entry.recipients or (None,):
+            key = (place, entry.sender, recipient)
+            triplet = self._again.get(key)
+            if triplet is None:
                 first = self._once.pop(key, None)
                 if first is None:
-                    self._once[key] = seen.time
+                    self._once[key] = entry.time
                     if len(self._once) >= 2 * self._kept:
                         self._once = self._latest(self._once.items())
                     continue
-                comer = self._again[key] = Comer(first, seen)
+                triplet = self._again[key] = Triplet(first)
                 if len(self._again) >= 2 * self._kept:
                     ranked = sorted(self._again.items(), key=lambda item: item[1].rank())
                     self._again = self._latest(ranked)
-            if seen.time < comer.last:
+            if entry.time < triplet.last:
                 self.unordered += 1
-                comer.first = min(comer.first, seen.time)
+                triplet.first = min(triplet.first, entry.time)
             else:
-                comer.come(seen)
+                triplet.add(entry)
 
     def found(self, end: float) -> list[Retry]:
-        """Those who came again and again.
+        """All senders that retry.
 
-        In the order of: who has not stopped, who waits like a mail server, who tried most often.
-        end: when the last record of all was written, in seconds since the epoch.
+        Those still trying come first, then those that match a mail server, then those with the
+        most tries. end: time of the last record of all, in seconds since the epoch.
         """
-        retries = [comer.retry(key, end) for key, comer in self._again.items()]
+        retries = [triplet.retry(key, end) for key, triplet in self._again.items()]
         found = [retry for retry in retries if retry]
         found.sort(
             key=lambda retry: (
                 *(not retry.still, not retry.like, -retry.tries, -retry.last),
-                str(retry[:3]),
+                str(retry),
             )
         )
         return found
@@ -99,56 +100,56 @@ class Retries:
         return dict(islice(items, len(items) - self._kept, None))
 
 
-class Comer:
-    """What is remembered of one key."""
+class Triplet:
+    """What is remembered of one client, sender and recipient: greylisting's triplet (RFC 6647)."""
 
-    __slots__ = ("first", "gaps", "last", "seen", "tried", "tries")
+    __slots__ = ("first", "gaps", "last", "latest", "tried", "tries")
+    latest: Entry  # set by add()
 
-    def __init__(self, moment: float, seen: Seen) -> None:
+    def __init__(self, moment: float) -> None:
         self.tries = 1
-        self.seen = seen  # the last one
         self.first = self.last = self.tried = moment
         self.gaps: list[float] = []
 
-    def come(self, seen: Seen) -> None:
-        """Take note of another record, which is not older than the last one."""
-        if seen.time - self.tried >= APART:
-            self.gaps = [*self.gaps, seen.time - self.tried][-GAPS:]
-            self.tried = seen.time
+    def add(self, entry: Entry) -> None:
+        """Count another record, which must not be older than the last one."""
+        if entry.time - self.tried >= APART:
+            self.gaps = [*self.gaps, entry.time - self.tried][-GAPS:]
+            self.tried = entry.time
             self.tries += 1
-        self.last = seen.time
-        self.seen = seen
+        self.last = entry.time
+        self.latest = entry
 
     def rank(self) -> tuple[int, float]:
         """The lower, the sooner it may be forgotten."""
         return min(self.tries, TRIES), self.last
 
     def retry(self, key: Key, end: float) -> Retry | None:
-        """What is to be said of it, if anything."""
+        """What to report of it; None if it does not retry."""
         if self.tries < TRIES:
             return None
         every = median(self.gaps)
-        # Of one message, only what came after the last long silence.
+        # The gaps of the last message: those after the last gap that is too long for one message.
         of_one: list[float] = []
         for gap in self.gaps:
-            of_one = [] if gap > backoff.LONGEST else [*of_one, gap]
-        like = backoff.like(of_one)
-        # Who names no sender may be no mail server at all: then only its gaps speak for one.
-        if self.seen.sender is None and not like:
+            of_one = [] if gap > schedules.LONGEST else [*of_one, gap]
+        like = schedules.matching(of_one)
+        # A client that names no sender is a mail server only if its gaps are those of one.
+        if self.latest.sender is None and not like:
             return None
-        still = end - self.last <= max(backoff.LONGEST, 2 * every)
+        still = end - self.last <= max(schedules.LONGEST, 2 * every)
         advice = self._advice(every)
         return Retry(*key, self.tries, every, self.first, self.last, still, like, advice)
 
     def _advice(self, every: float) -> str:
-        seen = self.seen
-        if seen.refuse_at in ("greeting", "helo"):
-            return "refuse at rcpt: earlier, many keep the mail"
-        if seen.tls and seen.tls.startswith("failed"):
-            return "see why TLS fails with it"
-        if seen.sender is None and not seen.tls:
-            return "offer STARTTLS: it may insist on TLS"
-        domain = (seen.sender or "").rpartition("@")[2] or seen.helo
-        # RFC 5321, 4.5.1: each domain that takes mail has one.
-        tell = f"tell postmaster@{domain}" if domain else "tell who runs it"
-        return f"{tell}: new mail each time" if every > backoff.LONGEST else tell
+        entry = self.latest
+        if entry.refuse_at in ("greeting", "helo"):
+            return "refuse at rcpt: earlier, many queue the mail"
+        if entry.tls and entry.tls.startswith("failed"):
+            return "find out why TLS fails"
+        if entry.sender is None and not entry.tls:
+            return "offer STARTTLS: it may require TLS"
+        domain = (entry.sender or "").rpartition("@")[2] or entry.helo
+        # RFC 5321, 4.5.1: each domain that accepts mail has a postmaster.
+        tell = f"tell postmaster@{domain}" if domain else "tell its administrator"
+        return f"{tell}: new mail each time" if every > schedules.LONGEST else tell

@@ -1,33 +1,33 @@
-"""Which mail server waits like this between its tries.
+"""Which mail servers have a retry schedule that fits the gaps between tries.
 
-It knows the retry schedules that mail servers have by default. It must not know who was seen
-trying: it is given gaps, in seconds, the oldest first, of which the first need not be known.
+It knows the default retry schedules of mail servers. It must not know who was seen trying: it is
+given gaps in seconds, oldest first. The first gap seen need not be the first of the schedule.
 """
 
 import math
 from collections.abc import Callable, Sequence
 from itertools import chain, repeat, takewhile
 
-# Fewer gaps than that fit too many by chance.
+# Fewer gaps than this fit too many schedules by chance.
 ENOUGH = 3
-# The longest wait of any of them, Exim's with the run of its queue that follows, is under 9 h.
-# Longer ones are not between two tries of one message.
+# The longest wait of any schedule, Exim's plus the next run of its queue, is under 9 h. Longer gaps
+# are between messages, not between two tries of one message.
 LONGEST = 12 * 3600.0
-# What one try may take, and with it the next one be late.
+# How long one try may take, and so delay the next.
 SLACK = 60.0
 
 # qmgr(8): minimal_backoff_time, maximal_backoff_time and queue_run_delay of Postfix since 2.4.
 POSTFIX_LEAST, POSTFIX_MOST, POSTFIX_SCAN = 300.0, 4000.0, 300.0
 
-# Exim's specification, "Retry configuration", and its configuration as it comes, with Debian too:
-# F,2h,15m; G,16h,1h,1.5; F,4d,6h. These are the least waits; the next run of the queue, every 30
-# minutes with -q30m, ends them.
+# Exim's specification, "Retry configuration", and its default configuration, also in Debian:
+# F,2h,15m; G,16h,1h,1.5; F,4d,6h. These are minimum waits: a message is tried at the next run of
+# the queue, every 30 minutes with -q30m.
 EXIM_FIRST, EXIM_FIRST_IN_ALL = 900.0, 7200.0
 EXIM_GROWING = tuple(3600 * 1.5**step for step in range(5))
 EXIM_LAST = 21600.0
 EXIM_RUN = 1800.0
 
-# sendmail(8), -q: each run of the queue tries all that is in it, so that all waits are alike.
+# sendmail(8), -q: each run of the queue tries all messages in it, so all waits are equal.
 SENDMAIL_LEAST, SENDMAIL_MOST = 240.0, LONGEST
 
 # scheduler_backoff() with BACKOFF_TRANSFER in OpenSMTPD's scheduler_ramqueue.c, and nextretry() for
@@ -35,17 +35,17 @@ SENDMAIL_LEAST, SENDMAIL_MOST = 240.0, LONGEST
 QUADRATIC_BASE = 400.0
 
 
-def like(gaps: Sequence[float]) -> tuple[str, ...]:
-    """The mail servers whose waits all these are; none where they are too few to tell."""
+def matching(gaps: Sequence[float]) -> tuple[str, ...]:
+    """The mail servers whose schedule fits all these gaps; none if the gaps are too few."""
     if len(gaps) < ENOUGH:
         return ()
     return tuple(name for name, fits in SERVERS.items() if fits(gaps))
 
 
 def _postfix(gaps: Sequence[float]) -> bool:
-    """A message waits as long as it is old, within bounds: twice as long each time (qmgr_active.c).
+    """A message waits as long as it is old, within bounds, so each wait doubles (qmgr_active.c).
 
-    Then it waits for the next scan. low and high: how old it may be.
+    Then it waits for the next scan of the queue. low and high: bounds of the message's age.
     """
     low, high = 0.0, math.inf
     for gap in gaps:
@@ -67,8 +67,8 @@ def _exim(gaps: Sequence[float]) -> bool:
     first = list(takewhile(lambda gap: gap < EXIM_GROWING[0] - SLACK, gaps))
     if sum(first[:-1]) > EXIM_FIRST_IN_ALL + SLACK:
         return False
-    # The growing ones end after 16 hours, before or after a sixth. Where none of the first is
-    # seen, any of them may have come before what is.
+    # The growing waits end after 16 hours, before or after a sixth. Without any of the first waits,
+    # the gaps may begin at any of the growing ones.
     for growing in (EXIM_GROWING, (*EXIM_GROWING, EXIM_GROWING[-1] * 1.5)):
         for unseen in range(1 if first else len(growing) + 1):
             waits = chain(repeat(EXIM_FIRST, len(first)), growing[unseen:], repeat(EXIM_LAST))
@@ -85,7 +85,7 @@ def _sendmail(gaps: Sequence[float]) -> bool:
 
 
 def _quadratic(gaps: Sequence[float]) -> bool:
-    """Each wait is two bases longer than the one before, and the first is one."""
+    """The first wait is one base long, and each later one two bases longer than the one before."""
     first = max(0, round((gaps[0] / QUADRATIC_BASE - 1) / 2))
     return all(
         abs(gap - QUADRATIC_BASE * (2 * step + 1)) <= SLACK

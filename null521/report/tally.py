@@ -1,47 +1,46 @@
-"""How many of each, and when, in memory that has a bound.
+"""Counts of each key, and of each interval of time, in bounded memory.
 
-It knows counts and times. It must not know what is counted, nor how it is shown: the world has
-more senders than there is memory, and some of it would make up new ones to fill that.
+It knows counts and times. It must not know what is counted, nor how the counts are shown. The
+bound is needed because a client can make up any number of new keys.
 """
 
 import heapq
 import time
 from collections.abc import Iterator
 
-# Rows of a timeline, and how many times as many it keeps until then.
+# Rows of a timeline, and how many times as many intervals are counted before it is shown.
 ROWS, FINER = 40, 50
-# Seconds from one row to the next; each divides the next. After a week, each is twice the last.
+# Widths of an interval in seconds; each divides the next. After a week, each is twice the last.
 WIDTHS = (900, 3600, 21600, 86400, 604800)
-# 1 January 1970 was a Thursday; weeks are to begin on a Monday.
+# 1 January 1970 was a Thursday; weeks begin on a Monday.
 MONDAY = 4 * 86400
 
 
 class Group:
-    """How many records of one key there were, and when; times are seconds since the epoch.
+    """How many records one key has, and from when; times are seconds since the epoch.
 
-    missed: of how many it may have been forgotten, at most, that they were there before.
+    error: at most so many more records of this key were counted before it was forgotten once.
     """
 
-    __slots__ = ("count", "first", "last", "missed")
+    __slots__ = ("count", "error", "first", "last")
 
-    def __init__(self, moment: float, missed: int) -> None:
+    def __init__(self, moment: float, error: int) -> None:
         self.count = 0
-        self.missed = missed
+        self.error = error
         self.first = self.last = moment
 
 
 class Groups:
-    """Counts by key: exact, until there are more than twice `kept` keys at once.
+    """Counts by key: exact until there are more than twice `kept` keys at once.
 
-    Then those of which there are fewest are forgotten, as in the algorithm called Space-Saving
-    (Metwally, Agrawal, El Abbadi, 2005), many at a time. A count is then what there was at least,
-    and that and `missed` what there was at most. Of a key that is not there, there were at most
-    `missed` in all.
+    Then the keys with the lowest counts are forgotten, as in the Space-Saving algorithm (Metwally,
+    Agrawal, El Abbadi, 2005), but many at a time. From then on, `count` is the least number of
+    records that a key can have, and count + error the most. A key that is not there has at most
+    `error` of Groups.
     """
 
     def __init__(self, kept: int) -> None:
-        self.total = 0
-        self.missed = 0
+        self.error = 0
         self._kept = kept
         self._groups: dict[str | None, Group] = {}
 
@@ -51,8 +50,7 @@ class Groups:
         if group is None:
             if len(self._groups) >= 2 * self._kept:
                 self._forget()
-            group = self._groups[key] = Group(moment, self.missed)
-        self.total += 1
+            group = self._groups[key] = Group(moment, self.error)
         group.count += 1
         # Records need not come in the order of their times.
         if moment < group.first:
@@ -64,15 +62,15 @@ class Groups:
         return len(self._groups)
 
     def largest(self, limit: int) -> list[tuple[str | None, Group]]:
-        """Those with the highest counts, the highest first."""
+        """The keys with the highest counts, highest first."""
         return heapq.nsmallest(limit, self._groups.items(), key=_by_count)
 
     def _forget(self) -> None:
         def at_most(item: tuple[str | None, Group]) -> int:
-            return item[1].count + item[1].missed
+            return item[1].count + item[1].error
 
         ranked = sorted(self._groups.items(), key=at_most, reverse=True)
-        self.missed = at_most(ranked[self._kept])
+        self.error = at_most(ranked[self._kept])
         self._groups = dict(ranked[: self._kept])
 
 
@@ -82,7 +80,7 @@ def _by_count(item: tuple[str | None, Group]) -> tuple[int, float, str]:
 
 
 class Timeline:
-    """How many there were in each stretch of time; stretches get longer as time goes on."""
+    """How many records each interval of time has; intervals get wider as time goes on."""
 
     def __init__(self) -> None:
         self.width = WIDTHS[0]  # seconds
@@ -91,27 +89,27 @@ class Timeline:
 
     def add(self, moment: float) -> None:
         """Count one record."""
-        if self._zone is None:  # so that days begin at midnight here
+        if self._zone is None:  # days begin at local midnight
             self._zone = time.localtime(moment).tm_gmtoff
-        stretch = int((moment + self._zone - MONDAY) // self.width)
-        self._counts[stretch] = self._counts.get(stretch, 0) + 1
+        number = int((moment + self._zone - MONDAY) // self.width)
+        self._counts[number] = self._counts.get(number, 0) + 1
         if len(self._counts) > ROWS * FINER:
             self._widen()
 
     def rows(self) -> Iterator[tuple[float, int]]:
-        """When each stretch begins, in seconds since the epoch, and its count; at most ROWS."""
+        """When each interval begins, in seconds since the epoch, and its count; at most ROWS."""
         if not self._counts:
             return
         while max(self._counts) - min(self._counts) >= ROWS:
             self._widen()
-        for stretch in range(min(self._counts), max(self._counts) + 1):
-            begins = stretch * self.width + MONDAY - (self._zone or 0)
-            yield begins, self._counts.get(stretch, 0)
+        for number in range(min(self._counts), max(self._counts) + 1):
+            begin = number * self.width + MONDAY - (self._zone or 0)
+            yield begin, self._counts.get(number, 0)
 
     def _widen(self) -> None:
         before, counts = self.width, self._counts
         self.width = next((width for width in WIDTHS if width > before), 2 * before)
         self._counts = {}
-        for stretch, count in counts.items():
-            wider = stretch * before // self.width
+        for number, count in counts.items():
+            wider = number * before // self.width
             self._counts[wider] = self._counts.get(wider, 0) + count

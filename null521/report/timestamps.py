@@ -1,7 +1,7 @@
-"""Points in time as people write them: what journalctl --since takes.
+"""Timestamps as people write them, in the syntax of journalctl --since.
 
-It knows the timestamps of systemd.time(7), and nothing else. systemd's own parser is not asked,
-for JSON lines are read where there is no systemd.
+It knows the timestamps of systemd.time(7), and nothing else. It does not call systemd's own parser,
+because JSON lines can be read on hosts without systemd.
 """
 
 import re
@@ -12,7 +12,7 @@ from zoneinfo import ZoneInfo
 WEEKDAYS = ("monday", "tuesday", "wednesday", "thursday", "friday", "saturday", "sunday")
 DAYS = {"yesterday": -1, "today": 0, "tomorrow": 1}
 
-SPAN = re.compile(r"\s*([0-9]+(?:\.[0-9]*)?|\.[0-9]+)\s*([a-zA-Zµμ]*)")
+SPAN = re.compile(r"\s*(?>([0-9]+(?:\.[0-9]+)?|\.[0-9]+))(?!\.)\s*([a-zA-Zµμ]*)")
 UNITS = {
     name: seconds
     for names, seconds in {
@@ -33,7 +33,8 @@ UNITS = {
 def seconds_at(text: str, now: float) -> float:
     """Seconds since the epoch of "yesterday", "2 hours ago", "2026-01-31 12:00" and the like.
 
-    now: the same of the present. What has no time zone is local. ValueError if it is none of those.
+    now: the present, likewise. A timestamp without a time zone is local. ValueError if it is not a
+    timestamp.
     """
     if text == "now":
         return now
@@ -57,10 +58,10 @@ def seconds_at(text: str, now: float) -> float:
     try:
         moment = _moment(" ".join(words), datetime.fromtimestamp(now, zone))
         if weekdays and weekdays[0] != WEEKDAYS[moment.weekday()]:
-            raise ValueError("that day is another day of the week")
+            raise ValueError("that date is another day of the week")
         return moment.timestamp()
     except (OverflowError, OSError):
-        raise ValueError("that is too far away") from None
+        raise ValueError("out of range") from None
 
 
 def _span(text: str) -> float:
@@ -73,26 +74,26 @@ def _span(text: str) -> float:
         seconds += float(number) * UNITS[unit]
         end = match.end()
     if end == 0 or text[end:].strip() or seconds > 1e11:
-        raise ValueError("that is no length of time")
+        raise ValueError("not a time span")
     return seconds
 
 
 def _zone(word: str) -> tzinfo | None:
-    """The time zone of that name, or of that local abbreviation: tzset(3)."""
+    """The time zone of that name, or of that local abbreviation (tzset(3)); None if none has it."""
     if word in time.tzname:
         offset = -time.altzone if word != time.tzname[0] else -time.timezone
         return timezone(timedelta(seconds=offset))
     try:
         return ZoneInfo(word) if word[:1].isupper() else None
-    except (KeyError, OSError, ValueError):  # no such zone; a folder; no name of one
+    except (KeyError, OSError, ValueError):  # no such zone; a directory; not a name
         return None
 
 
 def _moment(text: str, now: datetime) -> datetime:
-    """The date and time in the time zone of now."""
+    """The date and time that the text names, in the time zone of now."""
     midnight = now.replace(hour=0, minute=0, second=0, microsecond=0)
     if text in DAYS:
-        # Through a date, for a day on which the clocks change is not 24 hours long.
+        # Calculated with dates, because a day on which the clocks change is not 24 hours long.
         return midnight + timedelta(days=DAYS[text])
     for date in ("%Y-%m-%d", "%y-%m-%d", ""):
         for clock in ("%H:%M:%S.%f", "%H:%M:%S", "%H:%M", ""):
@@ -105,4 +106,4 @@ def _moment(text: str, now: datetime) -> datetime:
                 if not date:
                     found = datetime.combine(midnight, found.time())
                 return found.replace(tzinfo=now.tzinfo)
-    raise ValueError("that is no date or time")
+    raise ValueError("not a date or time")

@@ -32,6 +32,19 @@ TLS_OCTETS = 48 * 2**10
 BASE_OCTETS = 64 * 2**20  # what is needed for all else
 CGROUPS = Path("/sys/fs/cgroup")
 
+HELP = """\
+usage: null521 serve [--SETTING=VALUE ...]
+
+Answer connections as a host that accepts no mail does: 521 to everything, as in RFC 7504.
+They come from the sockets that systemd (Accept=no), podman or inetd (wait) hands over, or
+else from those of --listen.
+"""
+
+HELP_TAIL = """
+
+SIGTERM stops it when all sessions have ended, or after the grace time; a second one, at once.
+Exit status: 0; 78 if a setting or what was handed over is invalid; 71 if it cannot listen."""
+
 METRICS = "metrics need prometheus-client, which is not installed"
 
 
@@ -65,6 +78,13 @@ def run(arguments: list[str], environ: Mapping[str, str] = os.environ) -> int:
     with asyncio.Runner(loop_factory=_loop_factory()) as runner:
         runner.run(_serve(settings, listeners, scraped, _notifier(settings, environ), environ))
     return os.EX_OK
+
+
+def help() -> str:
+    """What --help prints."""
+    from null521.console import usage
+
+    return HELP + usage.settings_table(serve_settings.read([], {})) + HELP_TAIL
 
 
 def _open_standard_streams() -> None:

@@ -122,6 +122,6 @@ async def _answer(client: socket, response: Callable[[str], bytes]) -> None:
 
 
 def _response(status: str, body: bytes, content_type: str = "text/plain; charset=utf-8") -> bytes:
-    head = f"HTTP/1.1 {status}\r\nContent-Type: {content_type}\r\n"
+    head = f"HTTP/1.0 {status}\r\nContent-Type: {content_type}\r\n"
     head += f"Content-Length: {len(body)}\r\nConnection: close\r\n\r\n"
     return head.encode() + body

@@ -1,9 +1,10 @@
 """A host on which null521 is installed: what its administrator sets, and what its clients meet."""
 
 import json
+import re
 import subprocess
 
-from helpers.namespaces import Systemd
+from helpers.namespaces import TREE, Systemd
 
 # What a client says, all of it in one segment, and the codes of the answer where refuse-at is rcpt.
 SAID = b"EHLO mx.b.c\r\nMAIL FROM:<a@b.c>\r\nRCPT TO:<x@y>\r\nDATA\r\nQUIT\r\n"
@@ -70,6 +71,19 @@ def unset(systemd: Systemd, unit: str) -> None:
     """Take away what settings() has set."""
     systemd.run(["rm", "-rf", f"/etc/systemd/system/{unit}.d"])
     systemd.run(["systemctl", "daemon-reload"])
+
+
+def explained(systemd: Systemd, message_id: str) -> list[str]:
+    """What journalctl -x says below the last record with that id, which is what the catalog has."""
+    words = ["journalctl", "--catalog", "--quiet", "--lines=1", f"MESSAGE_ID={message_id}"]
+    below = re.findall(r"(?m)^(?:--|░░) (.+)$", systemd.output(*words))
+    entries = re.split(r"(?m)^-- ([0-9a-f]{32})\n", (TREE / "units/null521.catalog").read_text())
+    entry = dict(zip(entries[1::2], entries[2::2], strict=True))[message_id]
+    wanted = [line for line in entry.splitlines() if line]
+    assert wanted[0].startswith("Subject: ")
+    assert len(wanted) > 3
+    assert [line for line in below if line in wanted] == wanted
+    return below
 
 
 def active(systemd: Systemd, unit: str = "null521.socket") -> str:

@@ -1,12 +1,14 @@
-"""Journals and JSON lines with records of any time in them; journals by systemd-journal-remote.
+"""Journals and JSON lines with records of any time, and the report on a small world of them.
 
-Sessions are real ones, and so are the records; only when they were is made up.
+Sessions and records are real; only their times are made up. Journals are written by
+systemd-journal-remote.
 """
 
 import json
 import subprocess
 from collections.abc import Iterable
 from datetime import UTC, datetime
+from itertools import accumulate
 from pathlib import Path
 
 from null521 import log as journal
@@ -17,14 +19,60 @@ from null521.session import Session
 REMOTE = "/lib/systemd/systemd-journal-remote"
 BOOT = "00000000000000000000000000000521"
 START = 1767225600  # 2026-01-01 00:00:00 UTC
+POSTFIX = list(accumulate((300, 600, 1200, 2400, 4000), initial=0))  # seconds of its tries
+
+Dated = tuple[float, record.Record]  # with its time, in seconds since the epoch
+
+# The report on the world, with --limit=2.
+PLAIN = """\
+12 records, from 2026-01-01 00:00:00 to 2026-01-01 02:30:02 UTC
+
+Retries: the same client, sender and recipient, three times or more
+
+CLIENT        SENDER           RECIPIENT        TRIES  EVERY  LIKE     FIRST SEEN           \
+LAST SEEN            STILL TRYING  WHAT TO DO
+198.51.100.7  -                -                    6  20min  Postfix  2026-01-01 00:00:00  \
+2026-01-01 02:21:40  yes           refuse at rcpt: earlier, many queue the mail
+203.0.113.9   ann@example.net  bob@ntp.example      3  30min  -        2026-01-01 00:01:00  \
+2026-01-01 01:01:00  yes           tell postmaster@example.net
+
+Most records, by client
+
+CLIENT        RECORDS  FIRST SEEN           LAST SEEN
+198.51.100.7        6  2026-01-01 00:00:00  2026-01-01 02:21:40
+203.0.113.9         3  2026-01-01 00:01:00  2026-01-01 01:01:00
+
+Records in each 15min
+
+FROM                 RECORDS  BAR
+2026-01-01 00:00:00        3  ########################################
+2026-01-01 00:15:00        1  #############
+2026-01-01 00:30:00        2  ###########################
+2026-01-01 00:45:00        0
+2026-01-01 01:00:00        1  #############
+2026-01-01 01:15:00        1  #############
+2026-01-01 01:30:00        0
+2026-01-01 01:45:00        0
+2026-01-01 02:00:00        0
+2026-01-01 02:15:00        1  #############
+2026-01-01 02:30:00        3  ########################################
+
+1 more kept retrying.
+
+Showing 2 of 5 groups: most records first.
+"""
 
 
 def said(helo: str, sender: str | None, *recipients: str) -> bytes:
-    """What a mail server says up to RCPT, and then QUIT; without a sender, only EHLO."""
+    """What a mail server says up to RCPT, and then QUIT; if there is no sender, only EHLO."""
     lines = [f"EHLO {helo}"]
     if sender is not None:
         lines += [f"MAIL FROM:<{sender}>", *(f"RCPT TO:<{to}>" for to in recipients)]
     return "".join(f"{line}\r\n" for line in [*lines, "QUIT"]).encode()
+
+
+ANN = said("mx.example.net", "ann@example.net", "bob@ntp.example", "eve@ntp.example")
+FORMULA = said("[bold]:smile:[/]", "=cmd|x@evil.example", "@SUM(1)", "b,\"c'@d")
 
 
 def of(client: str, octets: bytes, refuse_at: str = "rcpt") -> record.Record:
@@ -33,6 +81,19 @@ def of(client: str, octets: bytes, refuse_at: str = "rcpt") -> record.Record:
     session.receive(octets)
     ending = session.ending or "eof"
     return record.of_session(session, (client, "41872"), ending, 0.041, "full")
+
+
+def world() -> list[Dated]:
+    """Records of a Postfix refused in the greeting, of one refused at RCPT, and of others."""
+    records = [
+        *((moment, of("198.51.100.7", b"QUIT\r\n", "greeting")) for moment in POSTFIX),
+        *((60 + 1800 * n, of("203.0.113.9", ANN)) for n in range(3)),
+        (9000, of("203.0.113.10", said("\x1b[2J\u202e", "", "x@ntp.example"))),
+        (9001, of("2001:db8::25", FORMULA)),
+        (9002, of("2001:db8::26", b"\x16\x03\x01\r\n")),
+    ]
+    records.sort(key=lambda dated: dated[0])
+    return [(START + moment, made) for moment, made in records]
 
 
 def export(moment: float, made: record.Record, more: tuple[str, ...] = ()) -> bytes:

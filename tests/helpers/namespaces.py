@@ -44,6 +44,35 @@ ln -s /proc/self/fd "$dev/fd"
 for fd in 0:stdin 1:stdout 2:stderr; do ln -s "fd/${fd%:*}" "$dev/${fd#*:}"; done
 """
 
+# What a null521 on the host has laid down and left behind, relative to the root. What the host has
+# must not matter, so each of the roots in here hides it.
+OF_THE_HOST = r"""
+    etc/null521 etc/*/null521* run/null521 {usr,usr/local}/{bin,sbin}/null521
+    {usr,usr/local}/lib/{null521,*/null521*,*/*/null521*}
+    {usr,usr/local}/share/{doc/null521,man/man*/null521*}
+    var/lib/dpkg/info/null521.* var/lib/systemd/deb-systemd-helper-*/{null521*,*/null521*}
+    {run,var}/log/journal
+"""
+
+# In a root that is a copy: at last, dpkg and journalctl know nothing of it either.
+FORGET = rf"""
+shopt -s nullglob
+rm -rf {" ".join(OF_THE_HOST.split())} var/lib/systemd/catalog/database
+if grep -qx 'Package: null521' var/lib/dpkg/status 2>/dev/null; then
+    perl -00 -ni -e 'print unless /^Package: null521$/m' var/lib/dpkg/status
+    sed -i '/ null521\b/d' var/lib/dpkg/triggers/*
+fi
+"""
+
+# In the host's own root: what is a folder is empty, and what is a file is too.
+COVER = rf"""
+shopt -s nullglob
+for path in {" ".join(OF_THE_HOST.split())}; do
+    if [ -d "/$path" ]; then mount -t tmpfs -o mode=755 tmpfs "/$path"
+    elif [ -f "/$path" ]; then mount --bind /dev/null "/$path"; fi
+done
+"""
+
 
 class Namespaces:
     """Something that runs, in namespaces, from entering the `with` block to leaving it."""
@@ -134,11 +163,15 @@ class Namespaces:
 
 
 class Journald(Namespaces):
-    """journald, on the host's files but with a /run, /dev and /etc/machine-id of its own."""
+    """journald, on the host's files but with a /run, /dev and /etc/machine-id of its own.
+
+    Its journal is empty: what the host's holds is not to be seen.
+    """
 
     inside = rf"""
         ip link set lo up
         mount -t proc proc /proc
+        (cd / && {COVER})
         mount -t tmpfs -o mode=755 tmpfs /run
         mkdir -p /run/log/journal /run/systemd/journal
         echo 00000000000000000000000000000521 >/run/machine-id
@@ -227,8 +260,10 @@ class Systemd(Counted):
         mount --make-rprivate /
         ip link set lo up
         mount -t tmpfs tmpfs .
+        cd "$PWD"  # into it
         mkdir upper work root
         mount -t overlay -o lowerdir=/,upperdir=upper,workdir=work overlay root
+        (cd root && {FORGET})
         mkdir -p root/srv/null521 root/srv/python root/old
         mount --bind -o ro "$tree" root/srv/null521
         mount --bind -o ro "$python" root/srv/python

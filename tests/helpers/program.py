@@ -49,11 +49,11 @@ class Caller:
 
     def read_all(self) -> bytes:
         """All until the other side closes, cleanly or else ConnectionResetError; then close too."""
-        octets = b""
+        octets = bytearray()
         while chunk := self.client.recv(65536):
             octets += chunk
         self.client.close()  # as clients do; the goodbye waits for it
-        return octets
+        return bytes(octets)
 
     def record(self) -> str:
         """The line for people that the program leaves behind once this client is gone."""

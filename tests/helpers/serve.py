@@ -79,7 +79,7 @@ def get(port: int, path: str) -> tuple[int, str]:
 def families(port: int) -> list[Metric]:
     status, body = get(port, "/metrics")
     assert status == 200
-    return list(text_string_to_metric_families(body))  # type: ignore[no-untyped-call]
+    return list(text_string_to_metric_families(body))
 
 
 def samples(port: int) -> dict[tuple[str, str], float]:

@@ -202,6 +202,21 @@ def test_standard_input_closed(launcher: Path, closed: tuple[int, ...]) -> None:
         assert done.stderr.count(b"\n") == 1
 
 
+def test_the_launcher_needs_nothing_of_its_surroundings(launcher: Path, tmp_path: Path) -> None:
+    """Neither the working directory nor PYTHON* variables can put other code into it."""
+    (tmp_path / "os.py").write_text("raise SystemExit('taken over')")
+    (tmp_path / "null521.py").write_text("raise SystemExit('taken over')")
+    done = subprocess.run(
+        [str(launcher), "--hostname=h", "--log=none"],
+        input=b"QUIT\r\n",
+        stdout=subprocess.PIPE,
+        cwd=tmp_path,
+        env={"PYTHONPATH": str(tmp_path), "PYTHONHOME": str(tmp_path), "PYTHONVERBOSE": "1"},
+        check=True,
+    )
+    assert done.stdout == b"521 h is configured NOT to accept any mail.\r\n221 h\r\n"
+
+
 def test_a_program_that_cannot_be_imported_shows_the_client_no_traceback(
     launcher: Path, tmp_path: Path
 ) -> None:
@@ -288,7 +303,7 @@ def test_the_drafts_daemon_octet_for_octet() -> None:
         input=said,
         stdout=subprocess.PIPE,
         cwd=Path(__file__).parents[2],
-        env={"NULL521_HOSTNAME": "canon.inria.fr", "NULL521_LOG": "none"},
+        env={**os.environ, "NULL521_HOSTNAME": "canon.inria.fr", "NULL521_LOG": "none"},
         timeout=PATIENCE,
         check=True,
     )

@@ -5,7 +5,6 @@ import signal
 import socket
 import subprocess
 import time
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from pathlib import Path
 
@@ -183,30 +182,6 @@ def test_standard_input_that_happens_to_be_a_socket() -> None:
     ours, theirs = socket.socketpair()
     with ours, theirs, Server(stdin=theirs.fileno()) as server:
         assert ask(socket.AF_INET, server.address()) == REFUSED + BYE
-
-
-def test_systemd_socket_activate() -> None:
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        _, port = free.getsockname()
-    words = ["systemd-socket-activate", "-l", f"127.0.0.1:{port}", *SERVE]
-    server = Server(words=words, listen=[])
-    with ThreadPoolExecutor(1) as client:
-        answer = client.submit(ask_until_it_listens, port)
-        with server:  # which starts with the first client
-            assert answer.result() == REFUSED + BYE
-            assert server.next()["ending"] == "quit"
-            server.process.terminate()
-            assert server.process.wait(PATIENCE) == 0
-
-
-def ask_until_it_listens(port: int) -> bytes:
-    deadline = time.monotonic() + PATIENCE
-    while True:
-        try:
-            return ask(socket.AF_INET, ("127.0.0.1", port))
-        except ConnectionRefusedError:
-            assert time.monotonic() < deadline
-            time.sleep(0.02)
 
 
 @pytest.mark.parametrize("closed", [(0,), (1,), (2,), (1, 2), (0, 1, 2)], ids=str)

@@ -4,13 +4,10 @@ What each of them is answered is in test_drivers.py and test_tls.py.
 """
 
 import contextlib
-import json
-import os
 import re
 import resource
 import signal
 import socket
-import sys
 import time
 from collections.abc import Iterator, Sequence
 from itertools import pairwise
@@ -18,7 +15,6 @@ from pathlib import Path
 
 import pytest
 from helpers.certificates import make
-from helpers.namespaces import Namespaces
 from helpers.program import (
     BYE,
     GREETING,
@@ -91,45 +87,6 @@ def test_too_many_of_one_address() -> None:
         sources = ["127.0.0.1", "127.0.0.1", "127.0.0.1", "127.0.0.2", "127.0.0.2", "127.0.0.2"]
         assert greetings(server, *sources) == [GREETING, GREETING, REFUSED] * 2
         assert_room(server, 2)
-
-
-class Network(Namespaces):
-    """A network with nothing in it but addresses of two networks of IPv6."""
-
-    namespaces = ("--net",)
-    addresses = ("2001:db8::1", "2001:db8::2", "2001:db8::ffff:3", "2001:db8:0:1::1")
-    inside = "\n".join(
-        ["ip link set lo up"]
-        + [f"ip address add {address}/64 dev lo" for address in addresses]
-        + ["exec sleep infinity"]
-    )
-
-    def answers(self) -> bool:
-        try:
-            return self.addresses[-1] in self.output("ip", "address", "show", "dev", "lo")
-        except (OSError, ValueError):
-            return False
-
-
-TELL = """
-import json, socket, sys
-clients = [socket.create_connection(("2001:db8::1", int(sys.argv[1])), 20, (source, 0))
-    for source in sys.argv[2:]]
-print(json.dumps([client.recv(100).decode() for client in clients]))
-"""
-
-
-@pytest.mark.skipif(os.geteuid() != 0, reason="needs root, for a namespace")
-def test_too_many_of_one_network_of_ipv6(tmp_path: Path) -> None:
-    """All addresses of a /64 are one client's: RFC 6177."""
-    with Network(tmp_path / "network") as network:
-        command = network.command([*SERVE, "--max-per-client=2", "--refuse-at=rcpt"])
-        with Server(words=command, listen=["[2001:db8::1]:0"]) as server:
-            _, port = server.address()
-            told = network.output(sys.executable, "-c", TELL, str(port), *network.addresses)
-            greeting = GREETING.decode()
-            assert json.loads(told) == [greeting, greeting, REFUSED.decode(), greeting]
-            assert {server.next()["client"] for _ in range(4)} == set(network.addresses)
 
 
 def test_local_clients_are_not_counted_as_one(tmp_path: Path) -> None:
@@ -350,7 +307,7 @@ def fuzzed(
         assert all("Refused" in entry["message"] for entry in server.stop())
 
 
-@settings(max_examples=300)
+@settings(max_examples=3 * settings().max_examples)
 @given(
     said=SAID,
     cuts=CUTS,

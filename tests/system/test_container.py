@@ -11,8 +11,6 @@ from typing import Any
 import pytest
 from helpers.podman import GENERATOR, Podman
 
-pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="needs root, for namespaces")
-
 SAID = b"EHLO mx.b.c\r\nMAIL FROM:<a@b.c>\r\nRCPT TO:<x@y>\r\nQUIT\r\n"
 REFUSAL = "521 5.3.2 ntp.example is configured NOT to accept any mail.\r\n"
 HOSTNAME = "--env=NULL521_HOSTNAME=ntp.example"

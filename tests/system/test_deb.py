@@ -15,8 +15,6 @@ from helpers.namespaces import TREE, Systemd
 from null521 import __version__
 from null521.record import REFUSED
 
-pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="needs root, for namespaces")
-
 NOBODY = 65534
 PACKAGE = "/usr/lib/null521/null521"
 OLDER = "0.0.1"
@@ -94,7 +92,7 @@ def test_from_installing_to_purging(host: Systemd, package: Path) -> None:
     before = everything(host)
     assert "null521" not in install(host, package)
     assert host.output("null521", "--version") == f"null521 {__version__}\n"
-    for page in (TREE / "units" / "man").iterdir():
+    for page in (TREE / "docs" / "man").iterdir():
         assert "/usr/share/man/" in host.output("man", "--where", page.stem)
     assert host.output("stat", "-c", "%a %U", "/etc/null521/tls-key.pem") == "600 root\n"
     modules = host.output("find", PACKAGE, "-name", "*.py").splitlines()

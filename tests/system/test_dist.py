@@ -14,18 +14,13 @@ from helpers.namespaces import PATIENCE, TREE
 
 from null521 import __version__
 
-# Tests that need no root, and a few on the program as it is installed from there.
+# Those of the units, and a few on the program as it is installed from there.
 OF_THE_ARCHIVE = (
-    "test_certificate.py",
-    "test_man.py",
-    "test_manifests.py",
-    "test_peer.py",
-    "test_proxy.py",
-    "test_record.py",
-    "test_session.py",
-    "test_settings.py",
-    "test_drivers.py::test_transcript",
-    "test_install.py::test_install_for_a_package_and_uninstall",
+    "unit",
+    "program/test_path.py",
+    "program/test_drivers.py::test_transcript",
+    "system/test_man.py",
+    "system/test_install.py::test_install_for_a_package_and_uninstall",
 )
 
 
@@ -72,7 +67,8 @@ def test_the_tests_of_the_source_archive(source: Path) -> None:
 
 def test_the_wheel_in_an_empty_environment(dist: Path, tmp_path: Path) -> None:
     (wheel,) = dist.glob("*.whl")
-    modules = {f"null521/{path.name}" for path in (TREE / "null521").glob("*.py")}
+    modules = {str(path.relative_to(TREE)) for path in (TREE / "null521").rglob("*.py")}
+    assert {"null521/session.py", "null521/serve/server.py"} <= modules
     with zipfile.ZipFile(wheel) as archive:
         names = set(archive.namelist())
     assert {name for name in names if ".dist-info/" not in name} == modules

@@ -6,8 +6,6 @@ import subprocess
 import sys
 from pathlib import Path
 
-import pytest
-
 TREE = Path(__file__).parents[2]
 DISTRIBUTION = "/usr/bin/python3"
 
@@ -90,21 +88,6 @@ def test_install_over_another_version_leaves_nothing_of_it(tmp_path: Path) -> No
     assert b"/usr/lib/null521/null521/session.py" in bytecode.read_bytes()
 
 
-def test_the_launcher_needs_nothing_of_its_surroundings(launcher: Path, tmp_path: Path) -> None:
-    """Neither the working directory nor PYTHON* variables can put other code into it."""
-    (tmp_path / "os.py").write_text("raise SystemExit('taken over')")
-    (tmp_path / "null521.py").write_text("raise SystemExit('taken over')")
-    done = subprocess.run(
-        [str(launcher), "--hostname=h", "--log=none"],
-        input=b"QUIT\r\n",
-        stdout=subprocess.PIPE,
-        cwd=tmp_path,
-        env={"PYTHONPATH": str(tmp_path), "PYTHONHOME": str(tmp_path), "PYTHONVERBOSE": "1"},
-        check=True,
-    )
-    assert done.stdout == b"521 h is configured NOT to accept any mail.\r\n221 h\r\n"
-
-
 def test_pip_install(tmp_path: Path) -> None:
     subprocess.run([sys.executable, "-m", "venv", str(tmp_path / "venv")], check=True)
     pip = [str(tmp_path / "venv/bin/pip"), "install", "--quiet", str(TREE)]
@@ -128,7 +111,6 @@ until ss -Hltn 'sport = 2525' | grep -q .; do sleep 0.1; done
 """
 
 
-@pytest.mark.skipif(os.geteuid() != 0, reason="needs root, for a network namespace")
 def test_make_run(tmp_path: Path) -> None:
     done = subprocess.run(
         [

@@ -1,4 +1,4 @@
-"""What null521 check says of a host's DNS: a real dnsmasq, on a network of its own."""
+"""What null521 check says about the DNS of a host. A real dnsmasq, on a network of its own."""
 
 import contextlib
 import json
@@ -15,22 +15,22 @@ from helpers.namespaces import PATIENCE, TREE, Namespaces
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="needs root, for namespaces")
 
-# RFC 5737 and RFC 3849. null521 answers on the first two, and nobody on the third.
+# RFC 5737 and RFC 3849. null521 answers on the first two, nothing on the third.
 HERE, HERE6, ELSEWHERE = "192.0.2.1", "2001:db8::1", "192.0.2.9"
-NO_WAY, NO_WAY6 = "203.0.113.1", "2001:db8:1::1"
-# Name servers: the system's, another for split DNS, and one that never says a word.
+UNREACHABLE, UNREACHABLE6 = "203.0.113.1", "2001:db8:1::1"
+# Name servers: the system's, another for split DNS, and one that never answers.
 SYSTEM, SPLIT, SILENT = "192.0.2.53", "192.0.2.54", "192.0.2.55"
 MANY = [f"192.0.2.{number}" for number in range(100, 112)]
 
 NULL_MX = "15,000000"  # MX is type 15; preference 0 and the root's name: RFC 1035, 3.3.9
-CLEAR = b"\x1b[2J"  # what clears a terminal
+CLEAR = b"\x1b[2J"  # clears a terminal
 RECORDS = [
     *(f"--host-record={name}.test,{HERE}" for name in ("null", "ten", "both", "elsewhere", "evil")),
     *(f"--host-record={name}.test,{HERE}" for name in ("here", "by-address", "also-here", "mixed")),
     *(f"--host-record={name}.test,{HERE}" for name in ("www.up", "a.b.up")),
     *(f"--host-record={name},{HERE},{HERE6}" for name in ("none.test", "silent.test", "x.example")),
-    f"--host-record=one-way.test,{HERE},{NO_WAY6}",
-    f"--host-record=no-way.test,{NO_WAY}",
+    f"--host-record=half-reachable.test,{HERE},{UNREACHABLE6}",
+    f"--host-record=unreachable.test,{UNREACHABLE}",
     f"--host-record=half.test,{ELSEWHERE},{HERE6}",
     f"--host-record=mx.test,{ELSEWHERE}",
     *(f"--host-record=many.test,{address}" for address in MANY),
@@ -48,8 +48,8 @@ RECORDS = [
     "--mx-host=up.test,www.up.test,10",
     "--mx-host=mail-only.test,mx.test,10",
     f"--dns-rr=evil.test,15,000a04{CLEAR.hex()}00",
-    # Addresses are known here, and all else would be there, where nobody answers. What is neither
-    # below .test nor known is REFUSED.
+    # Their addresses are known here; other records are asked of a server that never answers. Names
+    # that are neither known nor below .test are REFUSED.
     f"--server=/silent.test/{SILENT}",
     f"--server=/in-hosts.test/{SILENT}",
 ]
@@ -60,7 +60,7 @@ BOUND = "import socket, time; s = socket.socket(type=2); s.bind(('{}', 53)); tim
 
 
 class Network(Namespaces):
-    """Name servers, null521 on two addresses, and files in /etc that say so."""
+    """Name servers, null521 on two addresses, and files in /etc that point to them."""
 
     namespaces = ("--mount", "--net", "--pid")
 
@@ -107,7 +107,7 @@ class Network(Namespaces):
         return done.returncode, done.stdout.decode()
 
     def with_a_silent_server(self, *words: str) -> tuple[int, str]:
-        """As check(), where the system's own name server never answers."""
+        """Like check(), with a system name server that never answers."""
         mount = f'mount --bind {self._folder}/silent.conf /etc/resolv.conf && exec "$@"'
         return self.check(*words, before=("unshare", "--mount", "sh", "-euc", mount, "sh"))
 
@@ -124,17 +124,16 @@ def answer(name: str) -> str:
     return f"{name} refuses at rcpt: '521 5.3.2 {node} is configured NOT to accept any mail.'"
 
 
-NONE = "DNS: no null MX (RFC 7505), by which most senders know without a connection"
-NOT_HERE = "which no host that answers 521 may be (RFC 1846, 4.3)"
+NONE = "DNS: no null MX (RFC 7505), which would tell most senders not to connect at all"
+NOT_HERE = "an MX must not point to a host that answers 521 (RFC 1846, 4.3)"
 
 
 def elsewhere(name: str, exchange: str = "mx.test") -> str:
-    it = "its mail goes there, not here (RFC 5321, 5.1)"
-    return f"DNS: the MX of {name} is {exchange}, so that {it}"
+    return f"DNS: the MX of {name} is {exchange}, so its mail goes there, not here (RFC 5321, 5.1)"
 
 
 def publish(name: str) -> str:
-    return f"DNS: to be published, if no mail is wanted: {name}. IN MX 0 ."
+    return f"DNS: if no mail is wanted, publish: {name}. IN MX 0 ."
 
 
 @pytest.mark.parametrize(
@@ -146,40 +145,40 @@ def publish(name: str) -> str:
         "none.test": [NONE, publish("none.test")],
         "alias.test": [NONE, publish("none.test")],
         "ten.test": [
-            "DNS: a null MX has the preference 0, and is alone (RFC 7505, 3)",
+            "DNS: a null MX must have preference 0 and be the only MX (RFC 7505, 3)",
             publish("ten.test"),
         ],
         "both.test": [
-            "DNS: a null MX, but also mx.test: invalid (RFC 7505, 3)",
+            "DNS: a null MX beside another MX, mx.test, is invalid (RFC 7505, 3)",
             publish("both.test"),
         ],
         "elsewhere.test": [elsewhere("elsewhere.test"), publish("elsewhere.test")],
         "evil.test": [elsewhere("evil.test", r"\027[2J"), publish("evil.test")],
         "here.test": [
-            f"DNS: the MX of here.test is this host, here.test, {NOT_HERE}",
+            f"DNS: the MX of here.test is this host, here.test: {NOT_HERE}",
             publish("here.test"),
         ],
         "by-address.test": [
-            f"DNS: the MX of by-address.test is this host, also-here.test, {NOT_HERE}",
+            f"DNS: the MX of by-address.test is this host, also-here.test: {NOT_HERE}",
             publish("by-address.test"),
         ],
         "mixed.test": [
-            f"DNS: the MX of mixed.test is this host, mixed.test, {NOT_HERE}",
+            f"DNS: the MX of mixed.test is this host, mixed.test: {NOT_HERE}",
             elsewhere("mixed.test"),
             publish("mixed.test"),
         ],
-        # Whose mail all bounces, and which cannot be seen from the host's own name.
+        # All mail for the parent domain bounces, although the host's own name has no MX.
         "www.up.test": [
             NONE,
-            f"DNS: the MX of up.test is this host, www.up.test, {NOT_HERE}",
+            f"DNS: the MX of up.test is this host, www.up.test: {NOT_HERE}",
             publish("www.up.test"),
         ],
         "a.b.up.test": [
             NONE,
-            f"DNS: the MX of up.test is this host, www.up.test, {NOT_HERE}",
+            f"DNS: the MX of up.test is this host, www.up.test: {NOT_HERE}",
             publish("a.b.up.test"),
         ],
-        # DNS that does not answer, or refuses to, has no part in the answer.
+        # DNS that does not answer, or refuses to, does not change the answer.
         "silent.test": ["DNS: no answer within 2 s"],
         "x.example": ["DNS: no answer: REFUSED"],
         "in-hosts.test": ["DNS: no answer within 2 s"],
@@ -192,10 +191,10 @@ def test_what_dns_says(network: Network, name: str, faults: list[str]) -> None:
 def test_no_host(network: Network) -> None:
     status, said = network.check("gone.test")
     assert (status, said.splitlines()[1:]) == (2, ["DNS: there is no such name"])
-    assert said.startswith("gone.test: could not tell: no address: ")
+    assert said.startswith("gone.test: undetermined: no address: ")
     status, said = network.check("mail-only.test")
     assert (status, elsewhere("mail-only.test") in said) == (2, True)
-    assert said.startswith("mail-only.test: could not tell: no address: ")
+    assert said.startswith("mail-only.test: undetermined: no address: ")
 
 
 def test_without_dns(network: Network) -> None:
@@ -205,43 +204,41 @@ def test_without_dns(network: Network) -> None:
 
 
 def test_another_name_server(network: Network) -> None:
-    """For split DNS: it alone is asked, also for addresses."""
+    """For split DNS: only that server is asked, also for addresses."""
     other = f"--resolver={SPLIT}:5353"
     assert network.check(other, "none.test") == (0, answer("none.test") + "\n")
     gone = (
-        "null.test: could not tell: no address: there is no such name\nDNS: there is no such name\n"
+        "null.test: undetermined: no address: there is no such name\nDNS: there is no such name\n"
     )
     assert network.check(other, "null.test") == (2, gone)
-    nobody = "{}: could not tell: no address: no answer within 2 s\nDNS: no answer within 2 s\n"
+    nobody = "{}: undetermined: no address: no answer within 2 s\nDNS: no answer within 2 s\n"
     for resolver in (SILENT, ELSEWHERE):
         found = network.check(f"--resolver={resolver}", "none.test")
         assert found == (2, nobody.format("none.test"))
 
 
-def test_a_system_whose_name_server_is_silent(network: Network) -> None:
-    """The C library would wait for longer."""
+def test_a_system_name_server_that_never_answers(network: Network) -> None:
+    """The C library would wait longer than the timeout."""
     said = f"{answer('in-hosts.test')}\nDNS: no answer within 2 s\n"
     assert network.with_a_silent_server("in-hosts.test") == (0, said)
-    said = (
-        "none.test: could not tell: no address: not found within 2 s\nDNS: no answer within 2 s\n"
-    )
+    said = "none.test: undetermined: no address: not found within 2 s\nDNS: no answer within 2 s\n"
     assert network.with_a_silent_server("none.test") == (2, said)
 
 
 def test_several_addresses(network: Network) -> None:
-    """Each is asked; one to which there is no way from here does not spoil the answer."""
-    status, said = network.check("--no-dns", "one-way.test")
+    """Each is asked; one that is unreachable from here does not change the answer."""
+    no_route = "undetermined: connection failed: network is unreachable"
+    status, said = network.check("--no-dns", "half-reachable.test")
     assert status == 0
     assert said.splitlines() == [
-        answer(f"one-way.test at {HERE}"),
-        f"one-way.test at {NO_WAY6}: could not tell: connection failed: network is unreachable",
+        answer(f"half-reachable.test at {HERE}"),
+        f"half-reachable.test at {UNREACHABLE6}: {no_route}",
     ]
-    no_way = "no-way.test: could not tell: connection failed: network is unreachable\n"
-    assert network.check("--no-dns", "no-way.test") == (2, no_way)
+    assert network.check("--no-dns", "unreachable.test") == (2, f"unreachable.test: {no_route}\n")
     status, said = network.check("--no-dns", "half.test")
     assert status == 2
     assert said.splitlines() == [
-        f"half.test at {ELSEWHERE}: could not tell: connection failed: connection refused",
+        f"half.test at {ELSEWHERE}: undetermined: connection failed: connection refused",
         answer(f"half.test at {HERE6}"),
     ]
 
@@ -251,13 +248,13 @@ def test_too_many_addresses(network: Network) -> None:
     found = json.loads(said)
     asked = [one["address"] for one in found["addresses"]]
     assert (status, len(asked), sorted(asked + found["not_asked"])) == (2, 8, sorted(MANY))
-    assert any(fault.startswith("not asked, for they are too many") for fault in found["faults"])
+    assert any(fault.startswith("too many addresses; not asked: ") for fault in found["faults"])
 
 
 def test_in_full(network: Network) -> None:
     _, said = network.check("--verbose", "alias.test")
     lines = said.splitlines()
-    note = "DNS: alias.test is an alias of none.test, whose records count for it (RFC 5321, 5.1)"
+    note = "DNS: alias.test is an alias of none.test, whose MX records apply to it (RFC 5321, 5.1)"
     assert note in lines
     assert [line.split()[0] for line in lines if " always 521 " in line] == [HERE6, HERE]
     assert "DNS: there is a null MX (RFC 7505)" in network.check("--verbose", "null.test")[1]
@@ -266,7 +263,7 @@ def test_in_full(network: Network) -> None:
 def test_as_json(network: Network) -> None:
     _, said = network.check("--json", "null-alias.test")
     dns: dict[str, Any] = json.loads(said)["dns"]
-    note = "null-alias.test is an alias of null.test, whose records count for it (RFC 5321, 5.1)"
+    note = "null-alias.test is an alias of null.test, whose MX records apply to it (RFC 5321, 5.1)"
     assert dns == {
         "name": "null.test",
         "mx": [[0, "."]],
@@ -279,9 +276,9 @@ def test_as_json(network: Network) -> None:
 
 
 def test_what_the_null_mx_makes_senders_do(network: Network) -> None:
-    """They do not connect, so that where the host refuses is nothing to them."""
+    """They do not connect, so the stage at which the host refuses does not matter."""
     for name, because, outcome in (
-        ("null.test", "they see the null MX", "keeps the mail for days"),
+        ("null.test", "they see the null MX", "queues the mail for days"),
         ("none.test", "refused at rcpt, without STARTTLS", "bounces at once"),
     ):
         [group] = json.loads(network.check("--json", name)[1])["senders"]

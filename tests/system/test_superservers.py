@@ -4,7 +4,6 @@ Each runs next to a journald in namespaces of its own, on port 25, so that the l
 they are installed. Superservers are found where scripts/prepare has unpacked them.
 """
 
-import os
 import subprocess
 import sys
 import time
@@ -15,8 +14,6 @@ from helpers.namespaces import PATIENCE, TREE, Journald
 from helpers.superservers import dial, serving
 
 from null521.record import MISCONFIGURED, REFUSED
-
-pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="needs root, for namespaces")
 
 UNPACKED = TREE / "build" / "superservers"
 INETD = str(UNPACKED / "openbsd-inetd/usr/sbin/inetd")

@@ -1,4 +1,4 @@
-"""Points in time as people write them, beside systemd's own parser."""
+"""Timestamps as people write them, compared with systemd's own parser."""
 
 import os
 import re
@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from zoneinfo import available_timezones
 
 import pytest
+from helpers.timezones import in_zone
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -54,6 +55,8 @@ WRONG = [
     "5",
     "-",
     "+-5",
+    "+1.",
+    "+1.5.5",
     "-1 ago",
     "@",
     "@x",
@@ -77,22 +80,15 @@ ZONES = available_timezones() - {"UTC"}
 
 @pytest.fixture(autouse=True, scope="module")
 def berlin() -> Iterator[None]:
-    """Some time zone with summer time, for systemd's parser as for ours."""
-    before = os.environ.get("TZ")
-    os.environ["TZ"] = "Europe/Berlin"
-    time.tzset()
-    yield
-    del os.environ["TZ"]
-    if before is not None:
-        os.environ["TZ"] = before
-    time.tzset()
+    """A time zone with summer time, for systemd's parser and for ours."""
+    with in_zone("Europe/Berlin"):
+        yield
 
 
 def by_systemd(text: str) -> float | None:
-    """What systemd-analyze makes of it.
+    """The seconds that systemd-analyze prints; None if it rejects the text.
 
-    systemd 252 documents time zones other than UTC in the text, but takes none of them: it is told
-    by TZ.
+    systemd 252 documents time zones other than UTC in the text, but rejects them, so TZ is set.
     """
     said, _, zone = text.rpartition(" ")
     environ = dict(os.environ)
@@ -113,7 +109,7 @@ def by_us(text: str) -> float | None:
 
 
 @pytest.mark.parametrize("text", RIGHT)
-def test_what_systemd_reads_we_read_alike(text: str) -> None:
+def test_timestamps_have_the_same_value_for_systemd(text: str) -> None:
     ours, theirs = by_us(text), by_systemd(text)
     assert ours is not None
     assert theirs is not None
@@ -121,7 +117,7 @@ def test_what_systemd_reads_we_read_alike(text: str) -> None:
 
 
 @pytest.mark.parametrize("text", WRONG)
-def test_what_systemd_does_not_read_we_do_not(text: str) -> None:
+def test_texts_that_systemd_rejects_are_rejected(text: str) -> None:
     assert (by_us(text), by_systemd(text)) == (None, None)
 
 
@@ -147,8 +143,8 @@ SAID = (
 
 @settings(max_examples=400)
 @given(SAID.filter(lambda text: "\0" not in text))
-def test_whatever_we_read_systemd_reads_alike(text: str) -> None:
-    """The other way round it is not so: 30 February is none here, and 1 March there."""
+def test_any_text_that_is_accepted_has_the_same_value_for_systemd(text: str) -> None:
+    """The reverse does not hold: systemd reads 30 February as 1 March."""
     if (ours := by_us(text)) is not None and ours >= 0:
         theirs = by_systemd(text)
         assert theirs is not None

@@ -1,10 +1,11 @@
 """Who is calling: the socket's word, the environment's, and neither."""
 
+import os
 import socket
 
 import pytest
 
-from null521.peer import caller, plain_address
+from null521.peer import caller, listen_fds, plain_address
 
 
 def accepted(family: socket.AddressFamily, address: str) -> tuple[socket.socket, socket.socket]:
@@ -54,7 +55,16 @@ def test_the_socket_is_believed_before_the_environment(
         ({"NCAT_REMOTE_ADDR": "192.0.2.1", "NCAT_REMOTE_PORT": "65535"}, ("192.0.2.1", "65535")),
         ({"REMOTE_ADDR": "192.0.2.1", "REMOTE_PORT": "1\n"}, ("192.0.2.1", "")),
         ({"REMOTE_HOST": "<no address>", "SOCAT_PEERADDR": "192.0.2.1"}, ("192.0.2.1", "")),
+        ({"REMOTE_ADDR": "192.0.2.1", "REMOTE_PORT": "٣"}, ("192.0.2.1", "")),
+        ({"REMOTE_ADDR": "192.0.2.1", "REMOTE_PORT": "12345"}, ("192.0.2.1", "12345")),
+        ({"REMOTE_ADDR": "192.0.2.1", "REMOTE_PORT": "123456"}, ("192.0.2.1", "")),
+        ({"REMOTE_ADDR": "192.0.2.1", "REMOTE_PORT": ""}, ("192.0.2.1", "")),
         ({"REMOTE_ADDR": "mail.example", "REMOTE_PORT": "25"}, ("", "")),
+        # The first that has an address, with its own port.
+        (
+            {"TCPREMOTEIP": "192.0.2.2", "NCAT_REMOTE_ADDR": "192.0.2.3", "REMOTE_PORT": "1"},
+            ("192.0.2.2", ""),
+        ),
         ({}, ("", "")),
     ],
 )
@@ -76,13 +86,28 @@ def test_a_client_that_is_gone_already() -> None:
         assert caller(connection, {"REMOTE_ADDR": "192.0.2.1"}) == ("192.0.2.1", "")
 
 
+def test_a_socket_of_the_network_that_was_never_connected() -> None:
+    for family in (socket.AF_INET, socket.AF_INET6):
+        with socket.socket(family) as unconnected:
+            assert caller(unconnected, {"REMOTE_HOST": "::1"}) == ("::1", "")
+            assert caller(unconnected, {}) == ("", "")
+
+
 @pytest.mark.parametrize(
     ("text", "address"),
     [
         ("192.0.2.1", "192.0.2.1"),
         ("2001:DB8:0:0::1", "2001:db8::1"),
         ("::FFFF:192.0.2.1", "192.0.2.1"),
+        ("::ffff:0:192.0.2.1", "::ffff:0:c000:201"),
+        ("::192.0.2.1", "::192.0.2.1"),
+        ("1::ffff:192.0.2.1", "1::ffff:c000:201"),
         ("fe80::1%eth0", "fe80::1"),
+        ("[fe80::1%eth0%1]", "fe80::1"),
+        ("[2001:db8::1]", "2001:db8::1"),
+        ("[192.0.2.1]", "192.0.2.1"),
+        (" 192.0.2.1", ""),
+        ("X192.0.2.1X", ""),
         ("192.0.2.1\0", ""),
         ("192.0.2.256", ""),
         ("192.0.2", ""),
@@ -92,3 +117,31 @@ def test_a_client_that_is_gone_already() -> None:
 )
 def test_plain_address(text: str, address: str) -> None:
     assert plain_address(text) == address
+
+
+@pytest.mark.parametrize(
+    ("count", "descriptors"),
+    [
+        ("1", range(3, 4)),
+        ("3", range(3, 6)),
+        ("0", range(0)),
+        ("", range(0)),
+        ("-1", range(0)),
+        ("1 ", range(0)),
+        ("٣", range(0)),
+        ("²", range(0)),
+        ("1" * 5000, range(3, 111111114)),
+    ],
+)
+def test_descriptors_that_are_handed_over(count: str, descriptors: range) -> None:
+    assert listen_fds({"LISTEN_FDS": count, "LISTEN_PID": str(os.getpid())}) == descriptors
+
+
+@pytest.mark.parametrize("pid", ["{other}", "", "0", " {own}"])
+def test_descriptors_of_another_process(pid: str) -> None:
+    """sd_listen_fds(3): a process that only inherits these variables must ignore them."""
+    pid = pid.format(own=os.getpid(), other=os.getpid() + 1)
+    assert listen_fds({"LISTEN_FDS": "1", "LISTEN_PID": pid}) == range(0)
+    assert listen_fds({"LISTEN_FDS": "1"}) == range(0)
+    assert listen_fds({"LISTEN_PID": str(os.getpid())}) == range(0)
+    assert listen_fds({}) == range(0)

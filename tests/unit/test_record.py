@@ -86,9 +86,79 @@ def test_a_local_part_without_domain_is_not_kept_either(addresses: str) -> None:
     assert "secret" not in str(of(b"MAIL FROM:<secret>\r\n", addresses=addresses).fields)
 
 
-@pytest.mark.parametrize("ending", ["idle", "deadline", "limit"])
+@pytest.mark.parametrize(
+    "ending", ["idle", "deadline", "limit", "tls", "proxy", "too-many", "stopped"]
+)
 def test_a_bound_that_was_hit_is_worth_notice(ending: str) -> None:
-    assert of(b"", ending=ending).priority == record.NOTICE
+    assert of(b"", ending=ending).priority == record.NOTICE == 5
+
+
+@pytest.mark.parametrize("ending", ["quit", "eof", "reset"])
+def test_that_a_client_has_gone_is_not(ending: str) -> None:
+    assert of(b"", ending=ending).priority == record.INFO == 6
+
+
+def test_the_version_of_tls() -> None:
+    session = Session("h.example", "no mail")
+    session.secured("TLSv1.3")
+    entry = record.of_session(session, ("", ""), "eof", 1.0, "full")
+    assert ("TLS", "TLSv1.3") in entry.fields
+    assert entry.fields[-1] == ("ENDING", "eof")
+
+
+def test_a_client_that_came_through_a_proxy() -> None:
+    session = Session("h.example", "no mail")
+    client = "192.0.2.1", "25"
+    entry = record.of_session(session, client, "eof", 1.0, "full", "198.51.100.1")
+    assert entry.fields[:3] == [
+        ("CLIENT", "192.0.2.1"),
+        ("CLIENT_PORT", 25),
+        ("PROXY", "198.51.100.1"),
+    ]
+    assert entry.message == "Refused 192.0.2.1; eof after 0 commands, 1.000 s"
+    # Why its header is not believed.
+    entry = record.of_session(session, client, "proxy", 1.0, "full", "failed: no PROXY header")
+    assert ("PROXY", "failed: no PROXY header") in entry.fields
+    assert entry.message == ("Refused 192.0.2.1; proxy after 0 commands, 1.000 s: no PROXY header")
+
+
+def test_one_command_is_no_plural() -> None:
+    assert of(b"QUIT\r\n").message == "Refused 192.0.2.1; quit after 1 command, 0.250 s"
+
+
+def test_as_many_recipients_as_are_kept_are_no_more() -> None:
+    assert of(b"RCPT TO:<x@y>\r\n" * 10).message.endswith("<x@y>; eof after 10 commands, 0.250 s")
+
+
+def test_a_duration_is_rounded_to_microseconds() -> None:
+    session = Session("h.example", "no mail")
+    fields = dict(record.of_session(session, ("", ""), "eof", 0.0000016, "full").fields)
+    assert fields["DURATION_USEC"] == 2
+
+
+def test_a_fault() -> None:
+    fault = record.of_fault("NULL521_LOG is 'x'")
+    assert (fault.message_id, fault.priority) == (record.MISCONFIGURED, record.ERROR)
+    assert (fault.message, fault.fields, record.ERROR) == ("NULL521_LOG is 'x'", [], 3)
+    assert record.of_fault("x", record.WARNING).priority == record.WARNING == 4
+
+
+@pytest.mark.parametrize(
+    ("octets", "text"),
+    [
+        (b"abcdef", "abc"),  # as it is
+        (b"a\nbcd", "a\\n"),  # with what is escaped
+    ],
+)
+def test_what_is_too_long_is_cut_after_it_was_escaped(octets: bytes, text: str) -> None:
+    assert record.clean(octets, 3) == text
+
+
+def test_what_is_remembered_is_as_long_as_rfc_5321_has_it() -> None:
+    """4.5.3.1.2 and .3; escapes make more of it, and are cut."""
+    entry = of(b"HELO " + b"\x01" * 255 + b"\nMAIL FROM:<" + b"\x01" * 320 + b">\n")
+    fields = dict(entry.fields)
+    assert (len(str(fields["HELO"])), len(str(fields["SENDER"]))) == (255, 320)
 
 
 @pytest.mark.parametrize(
@@ -128,3 +198,7 @@ def test_a_domain_is_shown_only_where_it_is_sure_to_be_one() -> None:
     assert record.mailbox(b"ann@b.c", "domain") == "@b.c"
     assert record.mailbox(b'"a@secret', "domain") == "..."
     assert record.mailbox(b"ann", "domain") == "..."
+    assert record.mailbox(b"ann@relay@b.c", "domain") == "@b.c"
+    assert record.mailbox(b"ann@b.c", "none") == "..."
+    for addresses in ("full", "domain", "none"):
+        assert record.mailbox(b"", addresses) == ""

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from null521.session import DIALOGUE, MAX_RECIPIENTS, STAGES, Session
+from null521.session import DIALOGUE, MAX_MAILBOX, MAX_RECIPIENTS, STAGES, Session
 
 HOST = "canon.inria.fr"
 TEXT = f"{HOST} is configured NOT to accept any mail."
@@ -148,6 +148,8 @@ def test_what_is_remembered_is_bounded(count: int) -> None:
         (b"FROM <a@b.c> SIZE=3", b"a@b.c"),
         (b"FROM a@b.c", b"a@b.c"),
         (b"FROM <>", b""),
+        (b"FROM:<a<b@c>", b"a<b@c"),
+        (b"FROM:" + b"x" * 400, b"x" * MAX_MAILBOX),
         (b"a@b.c", b"a@b.c"),
         (b"FROM:", None),
         (b"", None),
@@ -209,3 +211,142 @@ def test_octets_are_bounded() -> None:
     assert (session.ending, session.octets) == ("", 30)
     assert codes(session.receive(b"N")) == [521]
     assert (session.ending, session.octets) == ("limit", 31)
+
+
+def test_what_is_over_the_octets_is_not_obeyed() -> None:
+    """However many come at once; what came before is answered, and stands before the last 521."""
+    session = Session(HOST, TEXT, "rcpt", max_octets=14)
+    assert codes(session.receive(b"NOOP\r\n")) == [250]
+    assert codes(session.receive(b"NOOP\r\n" + b"NOOP\r\nQUIT\r\n")) == [250, 521]
+    assert (session.ending, session.commands, session.octets) == ("limit", 2, 24)
+
+
+def test_what_is_over_the_octets_behind_starttls_is_over_them_under_tls() -> None:
+    session = Session(HOST, TEXT, "rcpt", max_octets=10, starttls=True)
+    assert session.receive(b"STARTTLS\r\n" + b"x" * 10) == b""
+    session.starttls(ready=True)
+    session.secured("TLSv1.3")
+    assert codes(session.receive(b"\n" * 20)) == [521]
+    assert (session.ending, session.commands) == ("limit", 1)
+
+
+def test_bounds_by_default() -> None:
+    assert codes(Session(HOST, TEXT).receive(b"NOOP\n" * 101)) == [521] * 101
+    session = Session(HOST, TEXT, "rcpt")
+    assert codes(session.receive(b"NOOP\n" * 100)) == [250] * 100
+    assert codes(session.receive(b"NOOP\n")) == [521]
+    for length, ending in (2047, ""), (2048, "limit"):
+        session = Session(HOST, TEXT, "rcpt")
+        session.receive(b"x" * length)
+        assert session.ending == ending
+    for octets, ending in (65536, ""), (65537, "limit"):
+        session = Session(HOST, TEXT, "rcpt")
+        session.receive(b"\n".join([b"x" * 1023] * 65)[:octets])
+        assert (session.octets, session.ending) == (octets, ending)
+
+
+@pytest.mark.parametrize("argument", [b"", b"TO:", b"TO:<>", b"TO: \t"])
+def test_a_recipient_that_is_none_is_remembered_as_empty(argument: bytes) -> None:
+    session = Session(HOST, TEXT, "rcpt")
+    session.receive(b"RCPT " + argument + b"\r\n")
+    assert session.recipients == [b""]
+    assert session.recipient_count == 1
+
+
+def test_only_carriage_returns_before_the_line_feed_are_of_its_end() -> None:
+    session = Session(HOST, TEXT, "rcpt")
+    assert codes(session.receive(b"NOOP\r\r\n")) == [250]
+    assert codes(session.receive(b"NOOP\f\r\n")) == [521]
+    assert codes(session.receive(b"NOOPX\r\n")) == [521]
+
+
+def test_sessions_of_the_same_settings_share_replies() -> None:
+    encoded: dict[object, bytes] = {}
+    first, second = (Session(HOST, TEXT, "rcpt", encoded=encoded) for _ in range(2))
+    reply = first.receive(b"EHLO x\r\n")
+    assert list(encoded.values()) == [reply]
+    for key in encoded:
+        encoded[key] = b"250 encoded before\r\n"
+    assert second.receive(b"EHLO x\r\n") == b"250 encoded before\r\n"
+    # Before and after EHLO, the same event has two texts.
+    assert second.receive(b"NOOP\r\n") == b"250 2.0.0 OK\r\n"
+    assert Session(HOST, TEXT, "rcpt", encoded=encoded).receive(b"NOOP\r\n") == b"250 OK\r\n"
+    assert len(encoded) == 3
+
+
+def test_a_reply_that_is_the_same_again_is_encoded_once() -> None:
+    encoded: dict[object, bytes] = {}
+    session = Session(HOST, TEXT, "rcpt", encoded=encoded)
+    session.receive(b"NOOP\nHELO x\nNOOP\nHELO x\n")
+    assert len(encoded) == 2
+
+
+def offering(stage: str = "rcpt", max_commands: int = 100) -> Session:
+    """A session that offers STARTTLS."""
+    return Session(HOST, TEXT, stage, max_commands, starttls=True)
+
+
+def test_starttls_is_offered_last_and_in_no_other_reply() -> None:
+    assert offering().receive(b"EHLO x\r\n").splitlines()[-2:] == [b"250-SMTPUTF8", b"250 STARTTLS"]
+    assert b"STARTTLS" not in Session(HOST, TEXT, "rcpt").receive(b"EHLO x\r\n")
+    assert b"STARTTLS" not in offering().receive(b"HELO x\r\n")
+
+
+@pytest.mark.parametrize("stage", ["greeting", "helo"])
+def test_starttls_is_refused_where_ehlo_is(stage: str) -> None:
+    session = offering(stage)
+    assert codes(session.receive(b"STARTTLS\r\n")) == [521]
+    assert session.asked_for_tls is False
+
+
+def test_starttls_has_the_driver_s_answer() -> None:
+    session = offering()
+    assert (session.asked_for_tls, session.tls) == (False, "")
+    session.receive(b"EHLO x\r\nMAIL FROM:<a@b>\r\nRCPT TO:<c@d>\r\n")
+    assert session.receive(b"STARTTLS\r\n") == b""
+    assert session.asked_for_tls is True
+    assert session.starttls(ready=True) == b"220 2.0.0 go ahead with TLS\r\n"
+    assert session.asked_for_tls is False
+
+    session.secured("TLSv1.3")
+    assert session.tls == "TLSv1.3"
+    # All starts afresh, but the bounds.
+    assert (session.helo, session.sender, session.recipients) == (b"", None, [])
+    assert (session.recipient_count, session.commands) == (0, 4)
+    assert session.receive(b"NOOP\r\n") == b"250 OK\r\n"
+    assert b"STARTTLS" not in session.receive(b"EHLO x\r\n")
+    assert session.receive(b"STARTTLS\r\n") == f"521 5.3.2 {TEXT}\r\n".encode()
+    assert session.asked_for_tls is False
+
+
+def test_what_was_sent_behind_starttls_is_thrown_away() -> None:
+    """RFC 3207, 4.2; CVE-2011-0411."""
+    session = offering()
+    assert session.receive(b"EHLO x\r\n") != b""
+    assert session.receive(b"STARTTLS\r\nMAIL FROM:<a@b>\r\nRSET\r\nNO") == b""
+    assert session.starttls(ready=True) == b"220 2.0.0 go ahead with TLS\r\n"
+    session.secured("TLSv1.3")
+    assert session.receive(b"OP\r\n") == f"521 {TEXT}\r\n".encode()
+    assert (session.sender, session.commands) == (None, 3)
+
+
+def test_what_was_sent_behind_starttls_is_obeyed_where_there_is_no_tls() -> None:
+    session = offering()
+    assert codes(session.receive(b"EHLO x\r\nRSET\r\nSTARTTLS\r\nMAIL FROM:<a@b>\r\nNO")) == [
+        250,
+        250,
+    ]
+    assert session.asked_for_tls
+    assert session.starttls(ready=False) == (b"454 4.7.0 TLS is not available\r\n250 2.1.0 OK\r\n")
+    assert (session.asked_for_tls, session.sender, session.commands) == (False, b"a@b", 4)
+    assert session.receive(b"OP\r\n") == b"250 2.0.0 OK\r\n"
+    # It is not on offer any more.
+    assert session.receive(b"STARTTLS\r\n") == f"521 5.3.2 {TEXT}\r\n".encode()
+    assert b"STARTTLS" not in session.receive(b"EHLO x\r\n")
+
+
+def test_starttls_counts_as_a_command() -> None:
+    session = offering(max_commands=1)
+    assert session.receive(b"STARTTLS\r\nNOOP\r\n") == b""
+    assert codes(session.starttls(ready=False)) == [454, 521]
+    assert session.ending == "limit"

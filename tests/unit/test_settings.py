@@ -1,12 +1,15 @@
 """Settings: what is taken from where, and one clear line for each value that is no good."""
 
+import os
+from types import SimpleNamespace
+
 import pytest
 from helpers.settings import value, variable
 from hypothesis import given
 from hypothesis import strategies as st
 
 from null521.session import Session
-from null521.settings import TABLE, read
+from null521.settings import TABLE, expected, read
 
 GOOD: list[tuple[str, str, object]] = [
     ("hostname", "canon.inria.fr", "canon.inria.fr"),
@@ -23,6 +26,23 @@ GOOD: list[tuple[str, str, object]] = [
     ("log-addresses", "domain", "domain"),
 ]
 
+# As long, as much or as little as may be.
+LIMITS: list[tuple[str, str, object]] = [
+    ("hostname", "x", "x"),
+    ("hostname", "x" * 255, "x" * 255),
+    ("text", "x", "x"),
+    ("text", "x" * 500, "x" * 500),
+    ("text", " x ", " x "),
+    ("idle-timeout", "3600.0000", 3600.0),
+    ("idle-timeout", "0.00000001", 1e-8),
+    ("idle-timeout", "1.", 1.0),
+    ("idle-timeout", "0000000001", 1.0),
+    ("idle-timeout", "0000.000001", 1e-6),
+    ("max-line", "0000000001", 1),
+    ("tls-cert", "x" * 4095, "x" * 4095),
+    ("tls-cert", "é k", "é k"),
+]
+
 BAD = [
     ("hostname", ["", " ", "a b", "é.example", "a\r\nb", "x" * 256]),
     ("text", ["", "  ", "zu spät", "two\nlines", "\x1b[2J", "x" * 501]),
@@ -31,8 +51,14 @@ BAD = [
         "idle-timeout",
         ["", "0", "-1", "3601", "nan", "inf", "1e3", "1_0", " 1", "1,5", "1.2.3", "٣"],
     ),
-    ("session-timeout", ["0.0", ".", "30s"]),
-    ("max-commands", ["", "0", "-1", "1.5", "1e3", "1073741825", "9" * 5000, "٣", "0x10"]),
+    (
+        "session-timeout",
+        ["0.0", ".", "30s", "3600.01", "00000000001", "1.0000000000", "x" * 20, "1.²"],
+    ),
+    (
+        "max-commands",
+        ["", "0", "-1", "1.5", "1e3", "1073741825", "9" * 5000, "٣", "0x10", "00000000001"],
+    ),
     ("max-line", ["0"]),
     ("max-octets", ["0"]),
     ("tls-cert", ["a\0b", "a\nb", "x" * 4096]),
@@ -46,7 +72,7 @@ def test_the_examples_cover_every_setting() -> None:
     assert [name for name, _, _ in GOOD] == [name for name, _ in BAD] == list(TABLE)
 
 
-@pytest.mark.parametrize(("name", "given", "expected"), GOOD)
+@pytest.mark.parametrize(("name", "given", "expected"), GOOD + LIMITS)
 def test_good_values(name: str, given: str, expected: object) -> None:
     for settings in (
         read([], {variable(name): given}),
@@ -71,6 +97,108 @@ def test_bad_values_are_one_line_each_and_leave_the_default(name: str, given: st
         assert "but should be" in fault
         assert fault.isprintable()
         assert len(fault) < 250
+
+
+def test_the_defaults(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(os, "uname", lambda: SimpleNamespace(nodename="h.example"))
+    settings = read([], {})
+    assert {name: value(settings, name) for name in TABLE} == {
+        "hostname": "h.example",
+        "text": "h.example is configured NOT to accept any mail.",
+        "refuse-at": "greeting",
+        "idle-timeout": 30.0,
+        "session-timeout": 60.0,
+        "max-commands": 100,
+        "max-line": 2048,
+        "max-octets": 65536,
+        "tls-cert": "",
+        "tls-key": "",
+        "log": "auto",
+        "log-addresses": "full",
+    }
+    assert settings.faults == settings.warnings == []
+
+
+@pytest.mark.parametrize("node", ["", "(none) ", "hôte", "x" * 256])
+def test_a_host_with_a_name_that_cannot_be_said(node: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(os, "uname", lambda: SimpleNamespace(nodename=node))
+    assert read([], {}).hostname == "localhost"
+
+
+@pytest.mark.parametrize(
+    ("name", "right"),
+    [
+        ("hostname", "1 to 255 printable ASCII characters, none of them blank"),
+        ("text", "one line of 1 to 500 printable ASCII characters"),
+        ("refuse-at", "one of greeting, helo, mail, rcpt"),
+        ("idle-timeout", "seconds, more than 0 and at most 3600"),
+        ("max-commands", "a whole number from 1 to 1073741824"),
+        ("tls-key", "the path of a PEM file, or nothing"),
+        ("log-addresses", "one of full, domain, none"),
+    ],
+)
+def test_a_fault_says_what_would_be_right(name: str, right: str) -> None:
+    assert read([f"--{name}=\0"], {}).faults == [f"--{name} is '\\x00', but should be {right}"]
+    assert read([], {variable(name): "\0"}).faults == [
+        f"{variable(name)} is '\\x00', but should be {right}"
+    ]
+
+
+@pytest.mark.parametrize(
+    ("given", "shown"),
+    [
+        ("a b", "'a b'"),
+        ("é", r"'\xe9'"),
+        ("b" * 57 + "!", "'" + "b" * 57 + "!'"),  # 60 characters, the quotes included
+        ("b" * 58 + "!", "'" + "b" * 56 + "..."),
+        ("b" * 200, "'" + "b" * 56 + "..."),
+        ("\0" * 60, "'" + r"\x00" * 14 + "..."),
+    ],
+)
+def test_a_long_value_is_shown_cut_to_60_characters(given: str, shown: str) -> None:
+    (fault,) = read([f"--log={given}"], {}).faults
+    assert fault.startswith(f"--log is {shown}, but should be one of ")
+
+
+def test_words_for_another_kind_of_value() -> None:
+    assert expected("place", {"place": "somewhere"}) == "somewhere"
+    assert expected(("a", "b"), {}) == "one of a, b"
+
+
+def test_a_value_may_have_an_equals_sign_in_it() -> None:
+    settings = read(["--text=a=b", "--hostname", "c=d"], {})
+    assert (settings.text, settings.hostname, settings.faults) == ("a=b", "c=d", [])
+
+
+def test_words_that_are_not_options_are_all_told() -> None:
+    settings = read(["-v", "--log=none", "x" * 80], {})
+    assert settings.log == "none"
+    assert settings.faults == [
+        "'-v' is not an option; see null521 --help",
+        "'" + "x" * 56 + "... is not an option; see null521 --help",
+    ]
+
+
+def test_a_session_by_the_settings() -> None:
+    words = ["--hostname=h", "--text=t", "--refuse-at=rcpt", "--max-commands=3"]
+    settings = read([*words, "--max-line=20", "--max-octets=40"], {})
+    encoded: dict[object, bytes] = {}
+    session = settings.session(False, encoded)
+    assert session.greeting() == b"220 h ESMTP null521\r\n"
+    assert len(encoded) == 1
+    assert session.refusal() == b"521 t\r\n"
+    assert settings.session(False).receive(b"NOOP\n" * 4) == b"250 OK\r\n" * 3 + b"521 t\r\n"
+    for octets, ending in (b"x" * 19, ""), (b"x" * 20, "limit"), (b"x\n" * 3, ""):
+        session = settings.session(False)
+        session.receive(octets)
+        assert session.ending == ending
+    session = settings.session(False)
+    session.receive(b"x" * 10 + b"\n" + b"x" * 15 + b"\n" + b"x" * 13)
+    assert session.ending == ""
+    session.receive(b"x")
+    assert session.ending == "limit"
+    assert b"STARTTLS" in settings.session(True).receive(b"EHLO x\n")
+    assert b"STARTTLS" not in settings.session(False).receive(b"EHLO x\n")
 
 
 def test_flags_win_over_the_environment() -> None:

@@ -1,10 +1,16 @@
-"""Records read back, from lines and from journals that anybody may have written to."""
+"""Entries read back from JSON lines and journals, which anybody may have written to."""
 
 import contextlib
+import errno
 import io
 import json
+import os
+import sys
 import tracemalloc
+from datetime import UTC, datetime
 from pathlib import Path
+from types import ModuleType, SimpleNamespace
+from typing import Any
 
 import pytest
 from helpers import journals
@@ -13,12 +19,13 @@ from hypothesis import strategies as st
 
 from null521.console import tables
 from null521.record import INFO, REFUSED, STARTED, Record, clean
+from null521.report import reading, values
 from null521.report.findings import KEYS, Findings
-from null521.report.reading import FIELDS, Lines, Seen, of_fields, of_line
+from null521.report.reading import FIELDS, Entry, Journal, Lines, parse_fields, parse_line
 from null521.session import MAX_MAILBOX, MAX_RECIPIENTS
 
-MADE = journals.of("192.0.2.7", journals.said("mx.example.net", "ann@example.net", "b@n", "c@n"))
-SEEN = Seen(
+RECORD = journals.of("192.0.2.7", journals.said("mx.example.net", "ann@example.net", "b@n", "c@n"))
+ENTRY = Entry(
     time=float(journals.START),
     recipients=("b@n", "c@n"),
     client="192.0.2.7",
@@ -27,36 +34,51 @@ SEEN = Seen(
     refuse_at="rcpt",
     tls=None,
 )
-GOOD = json.loads(journals.line(journals.START, MADE))
+GOOD = json.loads(journals.line(journals.START, RECORD))
 
 
-def changed(**values: object) -> bytes:
-    return json.dumps(GOOD | values).encode()
+@pytest.fixture(autouse=True)
+def no_cache() -> None:
+    """No test profits from what another one has read."""
+    reading._text.cache_clear()
 
 
-def read(octets: bytes, folder: Path, **bounds: float) -> tuple[list[Seen], int]:
-    """The records in a file of lines, and how many lines are none."""
+def changed(**fields: object) -> bytes:
+    return json.dumps(GOOD | fields).encode()
+
+
+def without(name: str) -> bytes:
+    return json.dumps({key: value for key, value in GOOD.items() if key != name}).encode()
+
+
+def read(octets: bytes, folder: Path, **bounds: float) -> tuple[list[Entry], int]:
+    """The entries in a file of lines, and how many lines are not records."""
     path = folder / "lines"
     path.write_bytes(octets)
     lines = Lines([str(path)], **{"since": 0.0, "until": 1e12, **bounds})
-    records = list(lines)
+    assert (lines.done, lines.total, lines.bad) == (0, 0, 0)
+    entries = list(lines)
     assert lines.done == lines.total == len(octets)
-    return records, lines.bad
+    return entries, lines.bad
 
 
-def test_a_line_and_an_entry_of_the_journal_say_the_same() -> None:
-    assert of_line(journals.line(journals.START, MADE)) == SEEN
+def test_a_line_and_a_journal_entry_are_parsed_alike() -> None:
+    assert parse_line(journals.line(journals.START, RECORD)) == ENTRY
     fields: dict[str, bytes | list[bytes]] = {
-        f"NULL521_{name}": str(value).encode() for name, value in MADE.fields if name != "RECIPIENT"
+        f"NULL521_{name}": str(value).encode()
+        for name, value in RECORD.fields
+        if name != "RECIPIENT"
     }
     fields["NULL521_RECIPIENT"] = [b"b@n", b"c@n"]
-    assert of_fields(journals.START, fields) == SEEN
+    assert parse_fields(journals.START, fields) == ENTRY
+    fields["NULL521_RECIPIENT"] = b"b@n"
+    assert parse_fields(journals.START, fields) == ENTRY._replace(recipients=("b@n",))
+    assert parse_fields(1.5, {}) == Entry(1.5, (), None, None, None, None, None)
 
 
-def test_our_other_records_are_no_clients(tmp_path: Path) -> None:
-    assert read(
-        journals.line(journals.START, Record(STARTED, INFO, "Answering", [])), tmp_path
-    ) == ([], 0)
+def test_records_of_the_server_itself_are_skipped_silently(tmp_path: Path) -> None:
+    started = Record(STARTED, INFO, "Answering", [])
+    assert read(journals.line(journals.START, started), tmp_path) == ([], 0)
 
 
 @pytest.mark.parametrize(
@@ -73,6 +95,8 @@ def test_our_other_records_are_no_clients(tmp_path: Path) -> None:
         b"[" * 70000,
         b'{"a":' * 12000,
         b"9" * 5000,
+        without("message_id"),
+        without("time"),
         changed(message_id=1),
         changed(time=None),
         changed(time="yesterday"),
@@ -85,46 +109,141 @@ def test_our_other_records_are_no_clients(tmp_path: Path) -> None:
         changed(recipient="b@n"),
         changed(recipient=["b@n", None]),
         changed(message="x" * 70000),
+        changed(message="x" * 200000),
     ],
 )
-def test_what_is_no_record_is_counted(line: bytes, tmp_path: Path) -> None:
-    good = journals.line(journals.START, MADE)
-    assert read(good + line + b"\n" + good, tmp_path) == ([SEEN, SEEN], 1)
-    assert read(good + line, tmp_path) == ([SEEN], 1 if line else 0)
+def test_a_line_that_is_not_a_record_is_counted(line: bytes, tmp_path: Path) -> None:
+    good = journals.line(journals.START, RECORD)
+    assert read(good + line + b"\n" + good, tmp_path) == ([ENTRY, ENTRY], 1)
+    assert read(good + line, tmp_path) == ([ENTRY], 1 if line else 0)
+    if line:
+        assert read((line + b"\n") * 3, tmp_path) == ([], 3)
 
 
-def test_what_is_forged_is_cut_and_escaped(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("line", "error"),
+    [
+        (b"[]", "not a record"),
+        (changed(message_id=1), "not a record"),
+        (without("time"), "Invalid isoformat string: ''"),
+        (changed(time="2026-01-01T00:00:00"), "time without a zone, or out of range"),
+        (changed(time="1969-12-31T23:59:59Z"), "time without a zone, or out of range"),
+        (changed(time="9987-04-02T17:46:41Z"), "time without a zone, or out of range"),
+        (changed(recipient="b@n"), "recipients are not a list"),
+        (changed(sender=7), "a field is not a string"),
+    ],
+)
+def test_the_error_says_what_is_wrong_with_a_line(line: bytes, error: str) -> None:
+    with pytest.raises(ValueError, match=f"^{error}$"):
+        parse_line(line)
+
+
+@pytest.mark.parametrize(
+    ("time", "seconds"),
+    [
+        ("1970-01-01T00:00:00Z", 0),
+        ("1970-01-01T01:00:00+01:00", 0),
+        ("1970-01-01T00:00:00.250Z", 0.25),
+        ("9987-04-02T17:46:40Z", 253e9),
+    ],
+)
+def test_the_earliest_and_latest_time_of_a_line(time: str, seconds: float) -> None:
+    entry = parse_line(changed(time=time))
+    assert entry
+    assert entry.time == seconds
+
+
+@pytest.mark.parametrize("name", [*reading.NAMES, "recipient"])
+def test_a_line_may_lack_a_field(name: str) -> None:
+    entry = parse_line(without(name))
+    field, value = ("recipients", ()) if name == "recipient" else (name, None)
+    assert entry == ENTRY._replace(**{field: value})  # type: ignore[arg-type]
+
+
+def test_the_longest_line_that_is_read(tmp_path: Path) -> None:
+    size = reading.MAX_LINE - len(changed(message="")) - 1
+    longest = changed(message="x" * size)
+    assert len(longest + b"\n") == 65536
+    assert read(longest + b"\n" + longest, tmp_path) == ([ENTRY, ENTRY], 0)
+    longer = changed(message="x" * (size + 1))
+    assert read(longer + b"\n" + longest, tmp_path) == ([ENTRY], 1)
+
+
+def test_forged_values_are_cut_and_escaped(tmp_path: Path) -> None:
     bad = "\x1b[2J\u202e\ud800\0\n" + "x" * 1000
     line = changed(helo=bad, sender="\\x1b", client="\u2028", recipient=[bad] * 20 + ["y"] * 20)
-    ((seen,), _) = read(line, tmp_path)
-    assert seen.helo == r"\x1b[2J\u202e\ud800\x00\n" + "x" * (MAX_MAILBOX - 8)
-    assert seen.client == r"\u2028"
-    assert seen.sender == r"\x1b", "what was escaped once is not escaped again"
-    assert seen.recipients == (seen.helo,)
-    ((seen,), _) = read(changed(recipient=[str(number) for number in range(40)]), tmp_path)
-    assert len(seen.recipients) == MAX_RECIPIENTS
+    ((entry,), _) = read(line, tmp_path)
+    assert entry.helo == r"\x1b[2J\u202e\ud800\x00\n" + "x" * (MAX_MAILBOX - 8)
+    assert entry.client == r"\u2028"
+    assert entry.sender == r"\x1b", "what was escaped once is not escaped again"
+    assert entry.recipients == (entry.helo,)
+    ((entry,), _) = read(changed(recipient=[str(number) for number in range(40)]), tmp_path)
+    assert entry.recipients == tuple(map(str, range(MAX_RECIPIENTS)))
 
 
-def test_since_and_until(tmp_path: Path) -> None:
-    octets = b"".join(journals.line(journals.START + n, MADE) for n in range(5))
-    records, bad = read(octets, tmp_path, since=journals.START + 1, until=journals.START + 3)
-    assert ([seen.time - journals.START for seen in records], bad) == ([1, 2, 3], 0)
+def test_octets_that_are_not_utf_8_are_replaced() -> None:
+    entry = parse_fields(0.0, {"NULL521_HELO": b"\xff\x1b", "NULL521_RECIPIENT": b"\xfe"})
+    assert (entry.helo, entry.recipients) == ("\ufffd\\x1b", ("\ufffd",))
+    entry = parse_fields(0.0, {"NULL521_HELO": "\u0436\n".encode()})
+    assert entry.helo == "\u0436\\n"
+    entry = parse_fields(0.0, {"NULL521_RECIPIENT": [b"a", b"\n", b"a"]})
+    assert entry.recipients == ("a", r"\n")
 
 
-def test_several_files_are_read_in_the_order_of_time(tmp_path: Path) -> None:
+def test_since_and_until_are_inclusive(tmp_path: Path) -> None:
+    octets = b"".join(journals.line(journals.START + n, RECORD) for n in range(5))
+    entries, bad = read(octets, tmp_path, since=journals.START + 1, until=journals.START + 3)
+    assert ([entry.time - journals.START for entry in entries], bad) == ([1, 2, 3], 0)
+
+
+def test_several_files_are_merged_by_time(tmp_path: Path) -> None:
     for name in range(3):
         moments = range(name, 30, 3)
-        octets = (journals.line(journals.START + moment, MADE) for moment in moments)
+        octets = (journals.line(journals.START + moment, RECORD) for moment in moments)
         (tmp_path / str(name)).write_bytes(b"".join(octets))
     names = [str(tmp_path / str(name)) for name in range(3)]
-    records = list(Lines(names, 0.0, 1e12))
-    assert [seen.time - journals.START for seen in records] == list(range(30))
+    lines = Lines(names, 0.0, 1e12)
+    entries = list(lines)
+    assert [entry.time - journals.START for entry in entries] == list(range(30))
+    assert lines.total == lines.done == sum(os.path.getsize(name) for name in names)
 
 
-def test_a_line_without_end_takes_no_memory(tmp_path: Path) -> None:
+def test_entries_of_the_same_time_are_in_the_order_of_their_files(tmp_path: Path) -> None:
+    lines = [changed(helo=helo, recipient=[]) for helo in (None, "b", None, "a")]
+    for name, line in enumerate(lines):
+        (tmp_path / str(name)).write_bytes(line)
+    merged = Lines([str(tmp_path / str(name)) for name in range(4)], 0.0, 1e12)
+    assert [entry.helo for entry in merged] == [None, "b", None, "a"]
+
+
+def test_the_rest_of_a_line_that_is_too_long_is_not_a_record(tmp_path: Path) -> None:
+    good = journals.line(journals.START, RECORD)
+    assert read(b"x" * reading.MAX_LINE + good + good, tmp_path) == ([ENTRY], 1)
+    assert read(b"x" * 2 * reading.MAX_LINE + good, tmp_path) == ([], 1)
+
+
+def test_a_dash_is_standard_input(tmp_path: Path) -> None:
+    (tmp_path / "lines").write_bytes(journals.line(journals.START, RECORD))
+    before = os.dup(0)
+    try:
+        with (tmp_path / "lines").open("rb") as file:
+            os.dup2(file.fileno(), 0)
+        assert list(Lines(["-"], 0.0, 1e12)) == [ENTRY]
+    finally:
+        os.dup2(before, 0)
+        os.close(before)
+
+
+def test_a_missing_file_is_named(tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError) as raised:
+        list(Lines([str(tmp_path / "missing")], 0.0, 1e12))
+    assert raised.value.filename == str(tmp_path / "missing")
+
+
+def test_a_line_without_end_needs_no_memory(tmp_path: Path) -> None:
     path = tmp_path / "lines"
     with path.open("wb") as file:
-        file.truncate(200 * 2**20)  # NULs, which take no room on the disk either
+        file.truncate(200 * 2**20)  # a hole, which needs no room on the disk either
     tracemalloc.start()
     lines = Lines([str(path)], 0.0, 1e12)
     assert (list(lines), lines.bad) == ([], 1)
@@ -133,9 +252,150 @@ def test_a_line_without_end_takes_no_memory(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("name", FIELDS)
-def test_a_field_that_is_there_twice_is_none_of_ours(name: str) -> None:
+def test_a_repeated_field_is_not_ours(name: str) -> None:
     with pytest.raises(TypeError):
-        of_fields(0.0, {name: [b"x", b"y"]})
+        parse_fields(0.0, {name: [b"x", b"y"]})
+
+
+class Reader:
+    """Stands in for systemd.journal.Reader: entries are (seconds, fields or the error they are)."""
+
+    def __init__(self, *entries: tuple[float, Any]) -> None:
+        self.entries = entries
+        self.matches: list[str] = []
+        self.position = len(entries)
+        self.at_tail = False
+
+    def add_match(self, match: str) -> None:
+        self.matches.append(match)
+
+    def seek_tail(self) -> None:
+        self.at_tail = True
+
+    def get_previous(self) -> dict[str, datetime]:
+        assert self.at_tail
+        if not self.entries:
+            return {}
+        return {"__REALTIME_TIMESTAMP": datetime.fromtimestamp(self.entries[-1][0], UTC)}
+
+    def seek_realtime(self, seconds: float) -> None:
+        self.position = sum(moment < seconds for moment, _ in self.entries) - 1
+
+    def _next(self) -> bool:
+        self.position += 1
+        return self.position < len(self.entries)
+
+    def _get_realtime(self) -> int:
+        return round(self.entries[self.position][0] * 1e6)
+
+    def _get_all(self) -> Any:
+        fields = self.entries[self.position][1]
+        if isinstance(fields, Exception):
+            raise fields
+        return fields
+
+
+def named(name: str) -> dict[str, bytes]:
+    return {"NULL521_HELO": name.encode()}
+
+
+def test_a_journal_is_read_from_since_until_until() -> None:
+    reader = Reader(*((moment, named(str(moment))) for moment in (100, 200, 300, 400, 500)))
+    journal = Journal(reader, 200.0, 400.0)
+    assert reader.matches == [f"MESSAGE_ID={REFUSED}"]
+    assert (journal.done, journal.total, journal.bad) == (0, 0, 0)
+    found = []
+    for entry in journal:
+        found.append((entry.time, entry.helo, journal.done, journal.total))
+    assert found == [
+        (200.0, "200", 0.0, 200.0),
+        (300.0, "300", 100.0, 200.0),
+        (400.0, "400", 200.0, 200.0),
+    ]
+    assert journal.bad == 0
+
+
+def test_progress_in_a_journal_ends_with_its_last_entry() -> None:
+    journal = Journal(Reader((0.25, named("a")), (0.75, named("b"))), 0.0, 1e12)
+    assert [(entry.time, journal.done, journal.total) for entry in journal] == [
+        (0.25, 0.0, 0.5),
+        (0.75, 0.5, 0.5),
+    ]
+
+
+def test_a_journal_without_entries() -> None:
+    assert list(Journal(Reader(), 0.0, 1e12)) == []
+
+
+def test_entries_that_cannot_be_read_are_counted() -> None:
+    damaged = OSError(errno.EBADMSG, "Bad message")
+    repeated = {"NULL521_HELO": [b"x", b"y"]}
+    reader = Reader((1, named("a")), (2, damaged), (3, repeated), (4, repeated), (5, named("b")))
+    journal = Journal(reader, 0.0, 1e12)
+    assert [entry.helo for entry in journal] == ["a", "b"]
+    assert journal.bad == 3
+
+
+@pytest.fixture
+def systemd(monkeypatch: pytest.MonkeyPatch) -> list[dict[str, Any]]:
+    """Stands in for systemd-python; the arguments of each Reader."""
+    opened: list[dict[str, Any]] = []
+
+    def reader(**options: Any) -> dict[str, Any]:
+        opened.append(options)
+        return options
+
+    package = ModuleType("systemd")
+    package.journal = SimpleNamespace(Reader=reader)  # type: ignore[attr-defined]
+    monkeypatch.setitem(sys.modules, "systemd", package)
+    return opened
+
+
+def test_what_journal_is_opened(systemd: list[dict[str, Any]]) -> None:
+    assert reading.open_journal(None, []) == {"path": None, "files": None}
+    assert reading.open_journal("folder", []) == {"path": "folder", "files": None}
+    assert reading.open_journal(None, ["a", "b"]) == {"path": None, "files": ["a", "b"]}
+    assert len(systemd) == 3
+
+
+@pytest.fixture
+def unreadable(monkeypatch: pytest.MonkeyPatch) -> set[str]:
+    """Paths that the user may not read: root, who may run the tests, can read all."""
+    paths: set[str] = set()
+
+    def access(path: str, mode: int, *, effective_ids: bool = False) -> bool:
+        assert (mode, effective_ids) == (os.R_OK, True)
+        return path not in paths
+
+    monkeypatch.setattr(os, "access", access)
+    return paths
+
+
+@pytest.mark.parametrize(
+    ("path", "out_of_reach"),
+    [("machine", True), ("machine/system.journal~", True), ("machine/notes", False)],
+)
+def test_a_folder_is_out_of_reach_if_a_journal_in_it_is(
+    path: str, out_of_reach: bool, tmp_path: Path, unreadable: set[str], monkeypatch: Any
+) -> None:
+    (tmp_path / "machine").mkdir()
+    for name in ("system.journal~", "notes", "user-1000.journal"):
+        (tmp_path / "machine" / name).touch()
+    assert not reading.out_of_reach(str(tmp_path), [])
+    unreadable.add(str(tmp_path / path))
+    assert reading.out_of_reach(str(tmp_path), []) == out_of_reach
+    monkeypatch.setattr(reading, "JOURNALS", (str(tmp_path / "missing"), str(tmp_path)))
+    assert reading.out_of_reach(None, []) == out_of_reach
+    assert not reading.out_of_reach(None, [str(tmp_path / "other")])
+    monkeypatch.setattr(reading, "JOURNALS", (str(tmp_path / "missing"),))
+    assert not reading.out_of_reach(None, [])
+
+
+def test_a_file_is_out_of_reach_by_itself(unreadable: set[str], tmp_path: Path) -> None:
+    unreadable.add("b.journal")
+    assert not reading.out_of_reach(None, ["a.journal"])
+    assert reading.out_of_reach(None, ["a.journal", "b.journal"])
+    assert reading.out_of_reach(None, ["b.journal", "a.journal"])
 
 
 JSON = st.recursive(
@@ -145,8 +405,9 @@ JSON = st.recursive(
 TEXTS = st.none() | st.text() | st.text(alphabet="\x1b\u202e\ud800[]:@=-,;\"'\\\r\n\t x") | JSON
 TIMES = st.datetimes().map(lambda moment: moment.isoformat() + "Z") | TEXTS
 ENTRIES = st.fixed_dictionaries(
-    {"message_id": st.just(REFUSED) | TEXTS, "time": TIMES},
+    {"message_id": st.just(REFUSED) | TEXTS},
     optional={
+        "time": TIMES,
         "client": TEXTS | st.ip_addresses().map(str),
         "helo": TEXTS,
         "sender": TEXTS,
@@ -163,25 +424,25 @@ def test_any_lines_make_a_report_that_can_be_printed(octets: list[bytes], by: st
     findings, bad = Findings(by, 5), 0
     for number, line in enumerate(octets * 3):
         try:
-            seen = of_line(line)
+            entry = parse_line(line)
         except (ValueError, TypeError, RecursionError):
             bad += 1
         else:
-            if seen:
-                findings.add(seen._replace(time=seen.time + 600 * number))
+            if entry:
+                findings.add(entry._replace(time=entry.time + 600 * number))
     assert findings.records + bad <= 3 * len(octets)
     shown = [findings.retries(), findings.writers(), findings.timeline()]
     with contextlib.redirect_stdout(io.StringIO(newline="")) as out:
-        tables.plain(findings.said(), shown, findings.notes())
-        tables.as_json(findings.facts(), shown, findings.notes())
+        tables.plain(findings.summary(), shown, findings.notes())
+        values.as_json(findings.facts(), shown, findings.notes())
         for table in shown:
-            tables.as_csv(table)
+            values.as_csv(table)
     assert all(line.isprintable() for line in out.getvalue().splitlines())
 
 
 @given(st.binary(max_size=400))
-def test_what_a_record_has_escaped_is_read_as_it_is(octets: bytes) -> None:
-    """And what is safe to print stays as it is, of whatever length a record has it."""
+def test_values_that_a_record_has_escaped_are_read_unchanged(octets: bytes) -> None:
+    """Of any length that a record has."""
     escaped = clean(octets, MAX_MAILBOX)
-    seen = of_fields(0.0, {"NULL521_HELO": escaped.encode()})
-    assert seen.helo == escaped
+    entry = parse_fields(0.0, {"NULL521_HELO": escaped.encode()})
+    assert entry.helo == escaped

@@ -1,35 +1,38 @@
-"""Who has not given up, from records of all kinds."""
+"""Senders that retry, found in records of all kinds."""
 
 from itertools import accumulate
 
 import pytest
 from helpers import journals
-from hypothesis import given
+from hypothesis import Phase, find, given, settings
 from hypothesis import strategies as st
 
-from null521.report.findings import Findings
-from null521.report.reading import Seen, of_line
-from null521.report.retries import APART, TRIES, Retries, Retry
+from null521.report.reading import Entry, parse_line
+from null521.report.retries import APART, GAPS, Retries, Retry
+from null521.report.schedules import LONGEST
 
 POSTFIX = (300, 600, 1200, 2400, 4000)
 DAY = 86400.0
-SAID = journals.said("mx.example.net", "ann@example.net", "bob@ntp.example")
+ANN = journals.said("mx.example.net", "ann@example.net", "bob@ntp.example")
 
 
-def seen(
-    moment: float, said: bytes = SAID, refuse_at: str = "rcpt", client: str = "192.0.2.7"
-) -> Seen:
-    """The record of a session in which the client said that."""
-    made = of_line(journals.line(journals.START + moment, journals.of(client, said, refuse_at)))
-    assert made
-    return made
+def entry(
+    moment: float, said: bytes = ANN, refuse_at: str = "rcpt", client: str = "192.0.2.7"
+) -> Entry:
+    """The entry of a session in which the client said that."""
+    parsed = parse_line(
+        journals.line(journals.START + moment, journals.of(client, said, refuse_at))
+    )
+    assert parsed
+    return parsed
 
 
-def found(*records: Seen, kept: int = 100, end: float = 0.0) -> list[Retry]:
+def found(*entries: Entry, kept: int = 100, end: float = 0.0) -> list[Retry]:
     retries = Retries(kept)
-    for record in records:
-        retries.add(record.client, record)
-    return retries.found(max(journals.START + end, *(record.time for record in records)))
+    for each in entries:
+        retries.add(each.client, each)
+    assert (retries.forgotten, retries.unordered) == (0, 0)
+    return retries.found(max(journals.START + end, *(each.time for each in entries)))
 
 
 def at(*gaps: float) -> list[float]:
@@ -37,7 +40,7 @@ def at(*gaps: float) -> list[float]:
 
 
 def test_five_retries_of_a_postfix() -> None:
-    (retry,) = found(*(seen(moment) for moment in at(*POSTFIX)))
+    (retry,) = found(*(entry(moment) for moment in at(*POSTFIX)))
     assert retry == Retry(
         place="192.0.2.7",
         sender="ann@example.net",
@@ -52,132 +55,280 @@ def test_five_retries_of_a_postfix() -> None:
     )
 
 
-def test_in_the_greeting_its_waits_alone_tell_a_mail_server() -> None:
-    """Postfix says no more than QUIT there; a scanner too, but not like that."""
-    (retry,) = found(*(seen(moment, b"QUIT\r\n", "greeting") for moment in at(*POSTFIX)))
+def test_three_tries_are_retrying_and_two_are_not() -> None:
+    assert found(*(entry(moment) for moment in at(600))) == []
+    (retry,) = found(*(entry(moment) for moment in at(600, 601)))
+    assert (retry.tries, retry.every, retry.like) == (3, 600.5, ())
+
+
+def test_in_the_greeting_only_the_gaps_tell_a_mail_server_from_a_scanner() -> None:
+    """Postfix says only QUIT there, like many scanners."""
+    (retry,) = found(*(entry(moment, b"QUIT\r\n", "greeting") for moment in at(*POSTFIX)))
     assert (retry.sender, retry.recipient, retry.like) == (None, None, ("Postfix",))
-    assert retry.advice == "refuse at rcpt: earlier, many keep the mail"
-    assert found(*(seen(moment, b"QUIT\r\n", "greeting") for moment in at(90, 500, 77, 9))) == []
+    assert retry.advice == "refuse at rcpt: earlier, many queue the mail"
+    assert found(*(entry(moment, b"QUIT\r\n", "greeting") for moment in at(90, 500, 77, 9))) == []
 
 
-def test_who_says_only_ehlo_may_insist_on_tls() -> None:
+def test_a_sender_that_says_only_ehlo_may_require_tls() -> None:
     said = journals.said("mx.example.net", None)
-    (retry,) = found(*(seen(moment, said) for moment in at(600, 600, 600)))
-    assert retry.advice == "offer STARTTLS: it may insist on TLS"
+    entries = [entry(moment, said) for moment in at(600, 600, 600)]
+    assert [retry.advice for retry in found(*entries)] == ["offer STARTTLS: it may require TLS"]
+    secured = [each._replace(tls="TLSv1.3") for each in entries]
+    assert [retry.advice for retry in found(*secured)] == ["tell postmaster@mx.example.net"]
 
 
 @pytest.mark.parametrize(
     ("said", "gaps", "advice"),
     [
+        (ANN, (600, 600), "tell postmaster@example.net"),
         (journals.said("mx.example.net", "", "b@n"), (600, 600), "tell postmaster@mx.example.net"),
-        (b"MAIL FROM:<>\r\nRCPT TO:<b@n>\r\nQUIT\r\n", (600, 600), "tell who runs it"),
-        (SAID, (DAY, DAY), "tell postmaster@example.net: new mail each time"),
+        (journals.said("mx", '"a@b"@c.d', "b@n"), (600, 600), "tell postmaster@c.d"),
+        (b"MAIL FROM:<>\r\nRCPT TO:<b@n>\r\nQUIT\r\n", (600, 600), "tell its administrator"),
+        (ANN, (DAY, DAY), "tell postmaster@example.net: new mail each time"),
+        (ANN, (LONGEST, LONGEST), "tell postmaster@example.net"),
+        (ANN, (LONGEST + 1, LONGEST + 1), "tell postmaster@example.net: new mail each time"),
     ],
 )
 def test_whom_to_tell(said: bytes, gaps: tuple[float, ...], advice: str) -> None:
-    (retry,) = found(*(seen(moment, said) for moment in at(*gaps)))
+    (retry,) = found(*(entry(moment, said) for moment in at(*gaps)))
     assert retry.advice == advice
 
 
-def test_tls_that_fails() -> None:
-    records = [seen(moment)._replace(tls="failed: no shared cipher") for moment in at(600, 600)]
-    assert [retry.advice for retry in found(*records)] == ["see why TLS fails with it"]
+@pytest.mark.parametrize(
+    ("refuse_at", "advice"),
+    [
+        ("greeting", "refuse at rcpt: earlier, many queue the mail"),
+        ("helo", "refuse at rcpt: earlier, many queue the mail"),
+        ("mail", "find out why TLS fails"),
+        ("rcpt", "find out why TLS fails"),
+        (None, "find out why TLS fails"),
+    ],
+)
+def test_the_stage_matters_more_than_tls(refuse_at: str, advice: str) -> None:
+    entries = [
+        entry(moment)._replace(tls="failed: no shared cipher", refuse_at=refuse_at)
+        for moment in at(600, 600)
+    ]
+    assert [retry.advice for retry in found(*entries)] == [advice]
 
 
-def test_only_the_same_client_sender_and_recipient_are_one() -> None:
+def test_the_advice_is_about_the_latest_record() -> None:
+    entries = [entry(0, refuse_at="greeting"), entry(600, refuse_at="greeting"), entry(1200)]
+    assert [retry.advice for retry in found(*entries)] == ["tell postmaster@example.net"]
+    assert [retry.advice for retry in found(*entries[1:], *entries[2:], entry(1800))] == [
+        "tell postmaster@example.net"
+    ]
+
+
+def test_only_the_same_client_sender_and_recipient_are_retries() -> None:
     others = [
-        seen(0),
-        seen(600, journals.said("mx.example.net", "ann@example.net", "root@ntp.example")),
-        seen(1200, journals.said("mx.example.net", "eve@example.net", "bob@ntp.example")),
-        seen(1800, client="192.0.2.8"),
-        seen(2400),
+        entry(0),
+        entry(600, journals.said("mx.example.net", "ann@example.net", "root@ntp.example")),
+        entry(1200, journals.said("mx.example.net", "eve@example.net", "bob@ntp.example")),
+        entry(1800, client="192.0.2.8"),
+        entry(2400),
     ]
     assert found(*others) == []
     both = journals.said("mx.example.net", "ann@example.net", "bob@ntp.example", "root@ntp.example")
-    retries = found(*others, seen(3000, both), seen(3600, both), seen(4200, both))
+    retries = found(*others, entry(3000, both), entry(3600, both), entry(4200, both))
     assert {(retry.recipient, retry.tries) for retry in retries} == {
         ("bob@ntp.example", 5),
         ("root@ntp.example", 4),
     }
 
 
-def test_several_at_once_are_one_try() -> None:
-    """A queue with two messages for us gives two connections a run."""
+def test_several_connections_at_once_are_one_try() -> None:
+    """Postfix opens a connection for each of two messages in its queue."""
     moments = [moment + more for moment in at(*POSTFIX) for more in (0, 0.2, 3)]
-    (retry,) = found(*(seen(moment) for moment in moments))
+    (retry,) = found(*(entry(moment) for moment in moments))
     assert (retry.tries, retry.like) == (6, ("Postfix",))
 
 
-def test_a_silence_of_days_is_between_two_messages() -> None:
+def test_a_try_ends_after_a_minute() -> None:
+    (retry,) = found(*(entry(moment) for moment in at(APART, APART)))
+    assert (retry.tries, retry.every) == (3, APART)
+    assert found(*(entry(moment) for moment in at(APART, APART - 1))) == []
+    (retry,) = found(*(entry(moment) for moment in at(APART, APART - 1, 1)))
+    assert (retry.tries, retry.every) == (3, APART)
+    (retry,) = found(*(entry(moment) for moment in at(600, 600, 30)))
+    assert (retry.tries, retry.last) == (3, journals.START + 1230)
+
+
+def test_a_gap_of_days_separates_two_messages() -> None:
     moments = [*at(*POSTFIX), *(3 * DAY + moment for moment in at(*POSTFIX))]
-    (retry,) = found(*(seen(moment) for moment in moments))
+    (retry,) = found(*(entry(moment) for moment in moments))
     assert (retry.tries, retry.like) == (12, ("Postfix",))
+    # As long as that, and no longer, is a gap within one message.
+    (retry,) = found(*(entry(moment) for moment in at(LONGEST, LONGEST, LONGEST)))
+    assert retry.like == ("sendmail",)
+    (retry,) = found(*(entry(moment) for moment in at(600, 600, 600, LONGEST + 1)))
+    assert retry.like == ()
 
 
-def test_who_has_stopped_comes_last() -> None:
-    stopped = [seen(moment, client="192.0.2.8") for moment in at(*POSTFIX, 4000)]
-    going_on = [seen(4 * DAY + moment) for moment in at(*POSTFIX)]
-    retries = found(*stopped, *going_on)
-    assert [(retry.place, retry.still) for retry in retries] == [
+def test_only_the_latest_gaps_are_remembered() -> None:
+    moments = at(7, *[9000] * 3, *[600] * GAPS)
+    (retry,) = found(*(entry(moment) for moment in moments))
+    assert (retry.tries, retry.every, retry.like) == (GAPS + 4, 600, ("sendmail",))
+    (retry,) = found(*(entry(moment) for moment in at(9000, *[600] * (GAPS - 1))))
+    assert (retry.every, retry.like) == (600, ())
+
+
+def test_retries_are_sorted_by_how_urgent_they_are() -> None:
+    stopped = [entry(moment, client="192.0.2.8") for moment in at(*POSTFIX, 4000)]
+    going_on = [entry(4 * DAY + moment) for moment in at(*POSTFIX)]
+    few = [entry(4 * DAY + moment, client="192.0.2.9") for moment in at(*POSTFIX[:4])]
+    unlike = [entry(4 * DAY + moment, client="192.0.2.10") for moment in at(100, 900, *[70] * 9)]
+    early = [entry(4 * DAY - 9 + moment, client="192.0.2.11") for moment in at(*POSTFIX)]
+    same = [entry(4 * DAY + moment, client="192.0.2.12") for moment in at(*POSTFIX)]
+    records = sorted(going_on + same + stopped + unlike + few + early, key=lambda each: each.time)
+    assert [(retry.place, retry.still) for retry in found(*records)] == [
+        ("192.0.2.12", True),
         ("192.0.2.7", True),
+        ("192.0.2.11", True),
+        ("192.0.2.9", True),
+        ("192.0.2.10", True),
         ("192.0.2.8", False),
     ]
-    # One who comes daily has stopped after two days without.
-    daily = [seen(DAY * day) for day in range(4)]
-    assert [retry.still for retry in found(*daily, end=4.5 * DAY)] == [True]
-    assert [retry.still for retry in found(*daily, end=5.5 * DAY)] == [False]
 
 
-def test_records_that_are_not_in_order() -> None:
+@pytest.mark.parametrize(
+    ("gaps", "silence"), [((600, 600), LONGEST), ((DAY, DAY, DAY), 2 * DAY), ((300, 600), LONGEST)]
+)
+def test_a_sender_has_stopped_after_half_a_day_or_twice_its_gap(
+    gaps: tuple[float, ...], silence: float
+) -> None:
+    entries = [entry(moment) for moment in at(*gaps)]
+    for more, still in ((0, True), (1, False)):
+        (retry,) = found(*entries, end=sum(gaps) + silence + more)
+        assert retry.still is still
+
+
+def test_records_that_are_out_of_order() -> None:
     retries = Retries(100)
-    for moment in (0, 600, 300, 1200, 1800):
-        retries.add("192.0.2.7", seen(moment))
+    for moment in (0, 600, 300, -50, 1200, 1200, 1800):
+        retries.add("192.0.2.7", entry(moment))
     (retry,) = retries.found(journals.START + 1800)
-    assert (retry.tries, retry.every, retries.unordered) == (4, 600.0, 1)
+    assert (retry.tries, retry.every, retries.unordered) == (4, 600.0, 2)
+    assert retry.first == journals.START - 50
 
 
-def test_a_flood_does_not_make_forget_who_comes_again() -> None:
+def test_a_flood_of_others_does_not_hide_a_sender_that_retries() -> None:
     """As long as no more come between two tries than are remembered."""
     retries = Retries(50)
     for moment in at(*POSTFIX):
-        retries.add("192.0.2.7", seen(moment))
+        retries.add("192.0.2.7", entry(moment))
         for number in range(50):
-            retries.add(f"{moment} {number}", seen(moment + number))
+            retries.add(f"{moment} {number}", entry(moment + number))
     assert retries.forgotten > 100
     (retry,) = retries.found(journals.START + 8500)
     assert (retry.place, retry.like) == ("192.0.2.7", ("Postfix",))
 
 
-SEEN = st.builds(
-    Seen,
-    time=st.floats(0, 1e6),
+def test_the_oldest_of_those_seen_once_are_forgotten() -> None:
+    retries = Retries(3)
+    forgotten = []
+    for place in "abcdef":
+        retries.add(place, entry(0))
+        forgotten.append(retries.forgotten)
+    assert forgotten == [0, 0, 0, 0, 0, 3]
+    for moment in (600, 1200):
+        for place in "fedcba"[: 3 if moment == 600 else 6]:
+            retries.add(place, entry(moment))
+    assert sorted(str(retry.place) for retry in retries.found(0)) == ["d", "e", "f"]
+
+
+def test_of_those_seen_again_the_ones_with_few_tries_are_forgotten_first() -> None:
+    retries = Retries(2)
+    for moment in at(600, 600, 600):
+        retries.add("a", entry(moment))
+    for place in "bcd":
+        assert retries.forgotten == 0
+        retries.add(place, entry(3000 + ord(place)))
+        retries.add(place, entry(4000 + ord(place)))
+    # "a" has more tries; of the others, "c" was seen last with two.
+    assert (retries.forgotten, sorted(key[0] or "" for key in retries._again)) == (2, ["a", "c"])
+    for moment in (5000, 6000):
+        retries.add("c", entry(moment))
+    # From three tries on, the number does not matter: "a" was seen longest ago.
+    for place in "ef":
+        for moment in (7000, 8000, 9000):
+            retries.add(place, entry(moment))
+    assert {retry.place: retry.tries for retry in retries.found(0)} == {"c": 4, "e": 3}
+    assert retries.forgotten == 4
+
+
+CLIENTS, SENDERS = ["1", "2", None], ["", "a@b", "@b", "...", "a", None]
+ENTRIES = st.builds(
+    Entry,
+    time=st.integers(0, 10**5).map(float),
+    client=st.sampled_from(CLIENTS),
+    sender=st.sampled_from(SENDERS),
     recipients=st.lists(st.sampled_from("ab"), max_size=2, unique=True).map(tuple),
-    client=st.sampled_from(["1", "2", None]),
     helo=st.sampled_from(["", "h", None]),
-    sender=st.sampled_from(["", "a@b", "@b", "...", "a", None]),
     refuse_at=st.sampled_from(["greeting", "rcpt", "?", None]),
     tls=st.sampled_from(["TLSv1.3", "failed: x", None]),
 )
+STEPS = (
+    st.lists(st.floats(0, 1e5), max_size=12)
+    | st.lists(st.floats(0, 100), max_size=12)
+    | st.sampled_from([POSTFIX, (1800,) * 5, (400, 1200, 2000), (600,) * 20])
+    | st.sampled_from([(DAY,) * 3, (600, 600, 2 * DAY, 600)])
+)
 
 
-@given(st.lists(SEEN, max_size=60), st.integers(1, 5))
-def test_anything_may_come(records: list[Seen], kept: int) -> None:
+@st.composite
+def worlds(draw: st.DrawFn) -> list[Entry]:
+    """Runs of several senders at the same time, most of them in order."""
+    entries = []
+    for _ in range(draw(st.integers(0, 6))):
+        first = draw(ENTRIES)
+        entries += [first._replace(time=first.time + moment) for moment in at(*draw(STEPS))]
+    if draw(st.booleans()):
+        entries = draw(st.permutations(entries))
+    else:
+        entries.sort(key=lambda each: each.time)
+    return entries
+
+
+def reported(entries: list[Entry], kept: int) -> list[Retry]:
     retries = Retries(kept)
-    for record in records:
-        retries.add(record.client, record)
+    for each in entries:
+        retries.add(each.client, each)
         assert len(retries._once) < 2 * kept
         assert len(retries._again) < 2 * kept
-    for retry in retries.found(1e6):
-        assert retry.tries >= TRIES
-        assert APART <= retry.every <= 1e6
-        assert retry.first <= retry.last
+    return retries.found(1e6)
+
+
+@given(worlds(), st.integers(1, 20))
+def test_any_records_may_come(entries: list[Entry], kept: int) -> None:
+    for retry in reported(entries, kept):
+        moments = [
+            each.time
+            for each in entries
+            if (each.client, each.sender) == (retry.place, retry.sender)
+            and retry.recipient in (each.recipients or (None,))
+        ]
+        assert 3 <= retry.tries <= len(moments)
+        assert 60 <= retry.every <= max(moments) - min(moments)
+        assert min(moments) <= retry.first <= retry.last <= max(moments)
+        assert (retry.tries - 1) * 60 <= retry.last - retry.first
         assert retry.sender is not None or retry.like
+        if 2 * len({(each.client, each.sender, each.recipients) for each in entries}) <= kept:
+            assert (retry.first, retry.last) == (min(moments), max(moments))
 
 
-def test_a_health_check_is_none_that_has_not_given_up() -> None:
-    findings = Findings("client", 20)
-    for minute in range(0, 60, 5):
-        seen = Seen(60.0 * minute, ("postmaster",), "127.0.0.1", "h", "", "rcpt", None)
-        findings.add(seen)
-        findings.add(seen._replace(client="192.0.2.1"))
-    assert [row[0] for row in findings.retries().rows] == ["192.0.2.1"]
+@pytest.mark.parametrize(
+    "wanted",
+    [
+        lambda retry: retry.sender is None and retry.like,
+        lambda retry: retry.sender and not retry.like,
+        lambda retry: retry.sender == "" and retry.recipient is None,
+        lambda retry: not retry.still,
+        lambda retry: retry.tries > GAPS,
+    ],
+)
+def test_the_records_tested_include_retries_of_each_kind(wanted: object) -> None:
+    """Without them, the test above would prove nothing."""
+    assert callable(wanted)
+    several = settings(max_examples=3000, database=None, phases=[Phase.generate])
+    find(worlds(), lambda entries: any(map(wanted, reported(entries, 3))), settings=several)

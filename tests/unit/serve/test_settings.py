@@ -24,6 +24,10 @@ MORE_GOOD: list[tuple[str, str, object]] = [
     ("listen", "/run/null521/socket", ("/run/null521/socket",)),
     ("listen", "[::1]:25, 127.0.0.1:0 ,/s", ("[::1]:25", "127.0.0.1:0", "/s")),
     ("listen", "", ()),
+    ("listen", "255.255.255.255:65535", ("255.255.255.255:65535",)),
+    ("listen", "/" + "x" * 106, ("/" + "x" * 106,)),  # 107 octets: unix(7)
+    ("listen", " ".join(["/s"] * 64), ("/s",) * 64),
+    ("listen", "*:25\t*:26\n", ("*:25", "*:26")),
     ("exit-idle", "3600", 3600.0),
     ("grace", "0", 0.0),
     ("proxy-protocol", "", ()),
@@ -39,7 +43,19 @@ MORE_GOOD: list[tuple[str, str, object]] = [
 PLACES = ["25", ":25", "localhost:25", "127.0.0.1", "127.0.0.1:", "127.0.0.1:65536", "::1:25"]
 PLACES += ["[127.0.0.1]:25", "[::1]", "127.0.0.1:-1", "127.0.0.1:٣", "127.0.0.1:2_5", "[*]:25"]
 BAD = [
-    ("listen", [*PLACES, "socket", "/" + "x" * 107, "/\udcff", "/\x1b", "/s nowhere", "/s " * 65]),
+    (
+        "listen",
+        [
+            *PLACES,
+            "/" + "é" * 54,
+            "socket",
+            "/" + "x" * 107,
+            "/\udcff",
+            "/\x1b",
+            "/s nowhere",
+            "/s " * 65,
+        ],
+    ),
     ("max-connections", ["", "0", "many"]),
     ("max-per-client", ["0", "-1"]),
     ("exit-idle", ["", "-1", "3601", "never", "00", "1e3"]),
@@ -71,6 +87,67 @@ def test_bad_values_are_one_line_each_and_leave_the_default(name: str, given: st
         assert "but should be" in fault
         assert fault.isprintable()
         assert len(fault) < 250
+
+
+def test_the_defaults() -> None:
+    settings = read([], {})
+    assert {name: value(settings, name) for name in MORE} == {
+        "listen": (),
+        "max-connections": 10000,
+        "max-per-client": 100,
+        "exit-idle": 0.0,
+        "grace": 5.0,
+        "proxy-protocol": (),
+        "metrics": (),
+    }
+
+
+@pytest.mark.parametrize(
+    ("name", "right"),
+    [
+        (
+            "listen",
+            "ADDRESS:PORT, [ADDRESS]:PORT, *:PORT for all addresses, or /PATH; or several",
+        ),
+        ("metrics", "ADDRESS:PORT, [ADDRESS]:PORT, *:PORT for all addresses, or nothing"),
+        ("grace", "seconds, at most 3600"),
+        ("proxy-protocol", "IP addresses or networks, as 192.0.2.1 or 2001:db8::/32, or nothing"),
+        ("max-connections", "a whole number from 1 to 1073741824"),
+    ],
+)
+def test_a_fault_says_what_would_be_right(name: str, right: str) -> None:
+    assert read([f"--{name}=x"], {}).faults == [f"--{name} is 'x', but should be {right}"]
+
+
+@pytest.mark.parametrize(
+    ("word", "place"),
+    [
+        ("192.0.2.1:25", ("192.0.2.1", 25)),
+        ("[2001:db8::1]:0", ("2001:db8::1", 0)),
+        ("*:65535", ("", 65535)),
+        ("0.0.0.0:0000000025", ("0.0.0.0", 25)),
+        # One bracket alone, and what int() and ip_address() would take.
+        ("[::1:25", None),
+        ("::1]:25", None),
+        ("[]:25", None),
+        ("*:", None),
+        ("*", None),
+        ("*:+1", None),
+        ("*:²", None),
+        ("*:65536", None),
+        ("", None),
+        (":", None),
+    ],
+)
+def test_address_and_port(word: str, place: tuple[str, int] | None) -> None:
+    assert address_of(word) == place
+
+
+def test_a_fault_in_one_of_several_to_listen_on() -> None:
+    settings = read(["--listen=*:25", "--listen=nowhere"], {})
+    assert settings.listen == ("*:25",)
+    (fault,) = settings.faults
+    assert fault.startswith("--listen is '*:25 nowhere', but should be ADDRESS:PORT")
 
 
 def test_listen_may_be_repeated_and_wins_over_the_environment() -> None:

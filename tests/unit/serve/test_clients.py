@@ -1,0 +1,266 @@
+"""What clients share: limits, deadlines and counts, by a clock of the test's own."""
+
+import pytest
+
+from null521.serve.clients import SECONDS, TICK, Clients, Counts
+from null521.serve.settings import ServeSettings
+from null521.settings import LINGER_SECONDS
+
+NOW = 1000.0
+
+
+class Somebody:
+    """A client that writes down what it is told, and obeys as a connection does."""
+
+    def __init__(self, clients: Clients, start: float = NOW) -> None:
+        self.start = self.last_active = start
+        self.tick = 0
+        self.network: str | bytes = ""
+        self.told: list[str] = []
+        self._clients = clients
+        self.now = start
+
+    def expire(self, ending: str) -> None:
+        self.told.append(ending)
+        self._clients.end(self, ending, 0, self.now)
+
+    def close(self) -> None:
+        self.told.append("close")
+        self._clients.leave(self)
+
+
+def clients_by(**values: object) -> Clients:
+    """Clients of a server with these settings."""
+    settings = ServeSettings()
+    for name, value in values.items():
+        assert hasattr(settings, name)
+        setattr(settings, name, value)
+    return Clients(settings, NOW)
+
+
+def entered(clients: Clients, start: float = NOW, address: str = "") -> Somebody:
+    """A client that may stay."""
+    somebody = Somebody(clients, start)
+    assert clients.enter(somebody) is True
+    assert clients.count(somebody, address) is True
+    return somebody
+
+
+def test_a_server_without_a_client() -> None:
+    clients = clients_by()
+    assert (clients.open, clients.lingering, clients.idle_since) == (0, 0, NOW)
+    assert (clients.counts.commands, clients.counts.seconds) == (0, 0.0)
+    assert not clients.counts.endings
+    assert not clients.counts.limits
+    clients.keep_deadlines(NOW + 1e6)
+    clients.expire_all("stopped")
+
+
+def test_from_the_first_octet_to_the_last() -> None:
+    clients = clients_by()
+    client, other = entered(clients), entered(clients)
+    assert (clients.open, clients.lingering) == (2, 0)
+    assert clients.is_open(client)
+    assert clients.end(client, "quit", 5, NOW + 2.5) == 2.5
+    assert (clients.open, clients.idle_since) == (1, NOW + 2.5)
+    assert not clients.is_open(client)
+    assert clients.is_open(other)
+    clients.linger(client)
+    assert (clients.open, clients.lingering) == (1, 1)
+    clients.leave(client)
+    assert (clients.open, clients.lingering) == (1, 0)
+    assert client.told == other.told == []
+
+
+def test_one_may_leave_without_lingering() -> None:
+    clients = clients_by()
+    client = entered(clients)
+    clients.end(client, "reset", 0, NOW)
+    clients.leave(client)
+    assert (clients.open, clients.lingering) == (0, 0)
+
+
+def test_counts() -> None:
+    clients = clients_by()
+    for ending, commands, seconds in (("quit", 5, 0.25), ("quit", 2, 1.5), ("eof", 0, 0.0)):
+        clients.end(entered(clients), ending, commands, NOW + seconds)
+    counts = clients.counts
+    assert dict(counts.endings) == {"quit": 2, "eof": 1}
+    assert (counts.commands, counts.seconds) == (7, 1.75)
+    assert sum(counts.sessions_by_seconds) == 3
+
+
+def test_a_bucket_has_its_upper_bound_in_it() -> None:
+    for place, bound in enumerate(SECONDS):
+        for seconds, bucket in ((bound, place), (bound + 0.001, place + 1)):
+            counts = Counts()
+            assert counts.sessions_by_seconds == [0] * (len(SECONDS) + 1)
+            counts.add("quit", 0, seconds)
+            counts.add("quit", 0, seconds)
+            expected = [0] * (len(SECONDS) + 1)
+            expected[bucket] = 2
+            assert counts.sessions_by_seconds == expected
+
+
+def test_max_connections_has_those_that_linger_in_it() -> None:
+    clients = clients_by(max_connections=2)
+    first, _ = entered(clients), entered(clients)
+    third, fourth = Somebody(clients), Somebody(clients)
+    assert clients.enter(third) is False
+    assert dict(clients.counts.limits) == {"max-connections": 1}
+    # It is open until the server has told it, and lingers then.
+    assert clients.is_open(third)
+    clients.end(third, "too-many", 0, NOW)
+    clients.leave(third)
+    clients.end(first, "quit", 1, NOW)
+    clients.linger(first)
+    assert clients.enter(fourth) is False
+    assert dict(clients.counts.limits) == {"max-connections": 2}
+    clients.end(fourth, "too-many", 0, NOW)
+    clients.leave(first)
+    entered(clients)
+    assert dict(clients.counts.limits) == {"max-connections": 2}
+
+
+@pytest.mark.parametrize(
+    ("one", "same", "another"),
+    [
+        ("192.0.2.1", "192.0.2.1", "192.0.2.2"),
+        # A /64: RFC 6177.
+        ("2001:db8:1:2::1", "2001:db8:1:2:ffff::", "2001:db8:1:3::1"),
+    ],
+)
+def test_max_per_client(one: str, same: str, another: str) -> None:
+    clients = clients_by(max_per_client=2)
+    first, _ = entered(clients, address=one), entered(clients, address=same)
+    third = Somebody(clients)
+    clients.enter(third)
+    assert clients.count(third, one) is False
+    assert dict(clients.counts.limits) == {"max-per-client": 1}
+    entered(clients, address=another)
+
+    # Who is turned away counts as long as it is there, too.
+    clients.leave(first)
+    fourth = Somebody(clients)
+    assert clients.count(fourth, same) is False
+    assert dict(clients.counts.limits) == {"max-per-client": 2}
+    clients.leave(third)
+    clients.leave(fourth)
+    entered(clients, address=same)
+    assert dict(clients.counts.limits) == {"max-per-client": 2}
+
+
+def test_a_network_is_forgotten_with_its_last_client() -> None:
+    """A server that runs for years would keep each address that ever came."""
+    clients = clients_by()
+    first, second = (entered(clients, address="192.0.2.1") for _ in range(2))
+    clients.leave(first)
+    assert clients._per_network == {"192.0.2.1": 1}
+    clients.leave(second)
+    assert clients._per_network == {}
+
+
+def test_local_clients_are_not_counted() -> None:
+    clients = clients_by(max_per_client=1)
+    first, second = entered(clients), entered(clients)
+    assert first.network == second.network == ""
+    clients.leave(first)
+    clients.leave(second)
+
+
+def test_a_session_ends_at_its_deadline() -> None:
+    clients = clients_by(session_timeout=60.0, idle_timeout=3600.0)
+    early, late = entered(clients), entered(clients, NOW + 1)
+    clients.keep_deadlines(NOW + 59.75)
+    assert early.told == []
+    clients.keep_deadlines(NOW + 60)
+    assert (early.told, late.told) == (["deadline"], [])
+    # Both at once, however much later.
+    last = entered(clients, NOW + 2)
+    clients.keep_deadlines(NOW + 100)
+    assert (early.told, late.told, last.told) == (["deadline"],) * 3
+    assert clients.open == 0
+
+
+@pytest.mark.parametrize("start", [NOW, NOW + 0.01, NOW + 0.24])
+def test_a_silent_client_is_idle_within_a_tick(start: float) -> None:
+    clients = clients_by(idle_timeout=30.0)
+    silent = entered(clients, start)
+    ticks = 0
+    while NOW + ticks * TICK < start + 30:
+        clients.keep_deadlines(NOW + ticks * TICK)
+        assert silent.told == []
+        ticks += 1
+    clients.keep_deadlines(NOW + ticks * TICK)
+    assert silent.told == ["idle"]
+    assert TICK == 0.25
+    clients.keep_deadlines(NOW + 59)
+    assert silent.told == ["idle"]
+
+
+def test_a_client_that_speaks_is_not_idle() -> None:
+    clients = clients_by(idle_timeout=30.0, session_timeout=3600.0)
+    speaking, silent = entered(clients), entered(clients)
+    speaking.last_active = NOW + 29
+    clients.keep_deadlines(NOW + 30)
+    assert (speaking.told, silent.told) == ([], ["idle"])
+    clients.keep_deadlines(NOW + 58.75)
+    assert speaking.told == []
+    speaking.last_active = NOW + 58.75
+    clients.keep_deadlines(NOW + 59)
+    assert speaking.told == []
+    clients.keep_deadlines(NOW + 88.75)
+    assert speaking.told == ["idle"]
+
+
+def test_idleness_is_looked_at_only_when_it_can_be() -> None:
+    """Clients that cannot be idle yet cost nothing at a tick."""
+    clients = clients_by(idle_timeout=30.0, session_timeout=3600.0)
+    client = entered(clients)
+    assert client.tick == (NOW + 30) / TICK
+    assert dict(clients._idle_checks) == {client.tick: {client}}
+    client.last_active = NOW + 1
+    clients.keep_deadlines(NOW + 30)
+    assert client.tick == (NOW + 31) / TICK
+    assert dict(clients._idle_checks) == {client.tick: {client}}
+
+
+def test_who_has_ended_is_not_idle() -> None:
+    clients = clients_by(idle_timeout=30.0)
+    client = entered(clients)
+    clients.end(client, "quit", 1, NOW + 1)
+    clients.keep_deadlines(NOW + 40)
+    assert client.told == []
+
+
+def test_a_deadline_comes_before_idleness() -> None:
+    clients = clients_by(idle_timeout=60.0, session_timeout=60.0)
+    client = entered(clients)
+    clients.keep_deadlines(NOW + 60)
+    assert client.told == ["deadline"]
+
+
+def test_who_lingers_is_closed() -> None:
+    clients = clients_by()
+    first, second = entered(clients), entered(clients)
+    for client, last_active in ((first, NOW + 5), (second, NOW + 6)):
+        client.last_active = last_active
+        clients.end(client, "quit", 1, last_active)
+        clients.linger(client)
+    clients.keep_deadlines(NOW + 5 + LINGER_SECONDS - TICK)
+    assert (first.told, clients.lingering) == ([], 2)
+    clients.keep_deadlines(NOW + 5 + LINGER_SECONDS)
+    assert (first.told, second.told, clients.lingering) == (["close"], [], 1)
+    clients.keep_deadlines(NOW + 100)
+    assert (first.told, second.told, clients.lingering) == (["close"], ["close"], 0)
+
+
+def test_all_sessions_end_when_the_server_does() -> None:
+    clients = clients_by()
+    first, second, lingering = (entered(clients) for _ in range(3))
+    clients.end(lingering, "quit", 1, NOW)
+    clients.linger(lingering)
+    clients.expire_all("stopped")
+    assert (first.told, second.told, lingering.told) == (["stopped"], ["stopped"], [])
+    assert dict(clients.counts.endings) == {"quit": 1, "stopped": 2}
+    assert (clients.open, clients.lingering) == (0, 1)

@@ -1,0 +1,260 @@
+"""The documents: they say what the program's tables say, and their links lead somewhere.
+
+Manual pages are read as mdoc source, documents as Markdown. How the pages are rendered is for
+tests/system/test_man.py to test.
+"""
+
+import json
+import re
+from collections.abc import Collection, Iterator
+from pathlib import Path
+
+import pytest
+
+from null521 import __version__, cli, record, settings
+from null521.check import prediction
+from null521.serve import settings as serve_settings
+
+TREE = Path(__file__).parents[2]
+SOURCE = TREE / "null521"
+MAN = TREE / "docs" / "man"
+DOCUMENTS = sorted([*TREE.glob("*.md"), *(TREE / "docs").glob("*.md")])
+CATALOG = (TREE / "units" / "null521.catalog").read_text()
+
+MAX_README = 170  # lines
+FIRST = 30  # lines of the README that say who needs null521, and how to start it
+
+# What a page says instead of a default that depends on the host.
+OF_THE_HOST = {
+    "hostname": "the host's own name",
+    "text": "hostname is configured NOT to accept any mail",
+}
+
+
+def plain(lines: str) -> str:
+    """The words of mdoc source, without macros, on one line."""
+    words = re.sub(r"^\.\w+ ?", "", lines, flags=re.M)
+    return " ".join(re.sub(r"\b(?:Ar|Cm|Ev|Ns|Pq) ", "", words).split())
+
+
+def items(page: str) -> dict[str, str]:
+    """The items of the lists of a manual page, as `man` shows them, with their texts."""
+    source = (MAN / page).read_text()
+    found = {}
+    for head, text in re.findall(r"^\.It (.*)\n((?:(?!\.(?:It|El)).*\n)*)", source, re.M):
+        words = head.replace("Fl ", "-").replace(" Ns ", "")
+        found[re.sub(r"\b(?:Ar|Cm|Dv|Ev|Pa) ?", "", words)] = plain(text)
+    return found
+
+
+def options(page: str) -> dict[str, str]:
+    """The options of a manual page: what follows the "=", by name, in their order."""
+    heads = [head.partition("=") for head in items(page) if head.startswith("--")]
+    return {name: value for name, _, value in heads}
+
+
+def section(page: str, title: str) -> str:
+    """The source of one section of a manual page."""
+    _, found, rest = (MAN / page).read_text().partition(f"\n.Sh {title}\n")
+    assert found
+    return rest.partition("\n.Sh ")[0]
+
+
+def rows(document: str, first: str) -> list[list[str]]:
+    """The cells of the table in docs/ whose header begins with that cell, without the header."""
+    _, found, rest = (TREE / "docs" / document).read_text().partition(f"\n| {first} |")
+    assert found
+    lines = rest.partition("\n\n")[0].splitlines()[2:]
+    return [[cell.strip() for cell in line.strip("|").split("|")] for line in lines]
+
+
+# The manual pages and the command line.
+
+
+@pytest.mark.parametrize(
+    ("page", "defaults", "elsewhere"),
+    [
+        pytest.param("null521.8", settings.read([], {}), (), id="null521.8"),
+        pytest.param("null521-serve.8", serve_settings.read([], {}), settings.TABLE, id="serve"),
+    ],
+)
+def test_a_page_lists_the_settings(
+    page: str, defaults: settings.Settings, elsewhere: Collection[str]
+) -> None:
+    """All of them, in their order, with what is valid and the default."""
+    names = [name for name in defaults.table if name not in elsewhere]
+    assert list(options(page)) == ["--" + name for name in names]
+    for name in names:
+        kind = defaults.table[name][0]
+        value = options(page)["--" + name]
+        text = items(page)[f"--{name}={value}"]
+        if isinstance(kind, str):
+            assert value == kind.removesuffix(" or 0")
+            # What several settings have in common is in a list of its own, on the first page.
+            where = items("null521.8")[value] if kind in settings.EXPECTED else text
+            assert defaults.expected[kind].lower() in where.lower()
+        else:
+            assert value == " | ".join(kind)
+        default = OF_THE_HOST.get(name) or shown(getattr(defaults, name.replace("-", "_")))
+        assert text.endswith(f"Default: {default}.")
+
+
+def shown(default: object) -> str:
+    """A default as a manual page has it."""
+    return f"{default:g}" if isinstance(default, float) else str(default or "none")
+
+
+def help_of(subcommand: str, capsys: pytest.CaptureFixture[str]) -> str:
+    """What its --help prints."""
+    assert cli.main([subcommand, "--help"]) == 0
+    return capsys.readouterr().out
+
+
+@pytest.mark.parametrize("subcommand", cli.SUBCOMMANDS)
+def test_a_page_has_the_options_of_its_subcommand(
+    subcommand: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (page,) = (path.name for path in MAN.iterdir() if path.stem == f"null521-{subcommand}")
+    listed = set(re.findall(r"^  (--[a-z-]+)", help_of(subcommand, capsys), re.M))
+    common = {"--" + name for name in settings.TABLE} if subcommand == "serve" else set()
+    assert listed - common == set(options(page))
+
+
+def test_the_page_of_report_has_the_choices(capsys: pytest.CaptureFixture[str]) -> None:
+    choices = dict(re.findall(r"^  (--\w+) {(.*?)}", help_of("report", capsys), re.M))
+    assert set(choices) == {"--by", "--show"}
+    for option, words in choices.items():
+        assert options("null521-report.1")[option].split(" | ") == words.split(",")
+
+
+def test_the_page_of_check_has_the_keys_of_its_json(capsys: pytest.CaptureFixture[str]) -> None:
+    cli.main(["check", "--json", "--no-dns", "--timeout=5", "127.0.0.1:1"])
+    found = json.loads(capsys.readouterr().out)
+    heads = re.findall(r"^\.It Cm (.*)$", section("null521-check.1", "JSON"), re.M)
+    assert " , ".join(heads).split(" , ") == list(found)
+    _, _, keys = items("null521-check.1")["addresses"].partition("with the keys ")
+    assert re.findall(r"\w+", keys.replace(" and ", " ")) == list(found["addresses"][0])
+
+
+# The record, its endings, and the catalog.
+
+
+def entry(message_id: str) -> str:
+    """What the catalog says of a record."""
+    _, found, rest = CATALOG.partition(f"\n-- {message_id}\n")
+    assert found
+    return rest.partition("\n-- ")[0]
+
+
+def test_the_catalog_has_a_sentence_for_each_ending() -> None:
+    lines = re.findall(r"^([a-z-]+): [a-z].*\.$", entry(record.REFUSED), re.M)
+    assert sorted(lines) == sorted(record.ENDINGS)
+
+
+def test_the_manual_has_each_ending() -> None:
+    """On the first page all of them, on that of the server again those that are only its own."""
+    _, _, of_all = section("null521.8", "RECORDS").partition("NULL521_ENDING")
+    _, _, of_the_server = of_all.partition(".Xr null521-serve 8")
+    assert sorted(commands(of_all)) == sorted(record.ENDINGS)
+    assert commands(section("null521-serve.8", "RECORDS")) == commands(of_the_server)
+
+
+def commands(lines: str) -> list[str]:
+    """The words that mdoc source marks as such, in lines of their own."""
+    found = re.findall(r"^\.Cm (.*)$", lines, re.M)
+    return [word for line in found for word in re.findall(r"[\w-]+", line)]
+
+
+def test_the_table_of_endings() -> None:
+    priorities = {record.INFO: "info", record.NOTICE: "notice"}
+    table = {row[0].strip("`"): row[1] for row in rows("operating.md", "NULL521_ENDING")}
+    assert table == {name: priorities[priority] for name, priority in record.ENDINGS.items()}
+
+
+def test_the_catalog_has_a_text_for_each_record() -> None:
+    """A subject, where it is from, a document, and whole sentences."""
+    ids = set()
+    for path in SOURCE.rglob("*.py"):
+        ids |= set(re.findall(r'"([0-9a-f]{32})"', path.read_text()))
+    assert record.REFUSED in ids
+    assert set(re.findall(r"^-- (.*)$", CATALOG, re.M)) == ids
+    for message_id in ids:
+        header, _, text = entry(message_id).partition("\n\n")
+        names = [line.partition(": ")[0] for line in header.splitlines()]
+        assert names == ["Subject", "Defined-By", "Documentation"]
+        for paragraph in text.strip().split("\n\n"):
+            assert paragraph[0].isupper()
+            assert paragraph[-1] in ".:"
+        assert text.strip().endswith(".")
+
+
+def test_the_manual_has_each_field_of_a_record() -> None:
+    fields = set(re.findall(r'\("([A-Z][A-Z_]+)", ', (SOURCE / "record.py").read_text()))
+    assert {"CLIENT", "RECIPIENT", "ENDING"} <= fields
+    listed = set(re.findall(r"NULL521_([A-Z_]+)", section("null521.8", "RECORDS")))
+    assert fields - listed == set()
+
+
+# The tables of docs/.
+
+
+def test_the_table_of_metrics() -> None:
+    names = set(re.findall(r'"(null521_\w+)"', (SOURCE / "serve" / "metrics.py").read_text()))
+    cells = [row[0].strip("`").partition("{")[0] for row in rows("operating.md", "metric")]
+    assert {cell.removesuffix("_total") for cell in cells} == names | {"process_*"}
+
+
+def test_the_matrix_of_senders_is_what_check_predicts() -> None:
+    at_once, first = prediction.AT_ONCE, prediction.FIRST
+    for row, (sender, outcomes) in zip(
+        rows("senders.md", "sender"), prediction.OUTCOMES.items(), strict=True
+    ):
+        assert row[0].startswith(sender)
+        for cell, outcome in zip(row[1:5], outcomes[:4], strict=True):
+            bounced = {at_once: "bounced at once", first: "first bounced at once, second deferred"}
+            assert cell.strip("*") == bounced.get(outcome, "deferred")
+
+
+# All documents.
+
+
+def test_the_readme_is_short_and_begins_with_what_a_stranger_needs() -> None:
+    lines = (TREE / "README.md").read_text().splitlines()
+    assert len(lines) <= MAX_README
+    beginning = "\n".join(lines[:FIRST])
+    for words in ("RFC 7504", "RFC 7505", "Python 3.11", "sudo apt purge null521"):
+        assert words in beginning
+    assert re.findall(r"^    (\d\d\d) ", beginning, re.M)[-1] == "521"
+    assert {"null521.socket", "null521-serve.socket"} <= set(re.findall(r"[\w.-]+", beginning))
+
+
+def links() -> Iterator[tuple[Path, str]]:
+    """Each link of a document to another place in the tree."""
+    for path in DOCUMENTS:
+        for target in re.findall(r"\]\(([^)\s]+)\)", path.read_text()):
+            if not target.startswith("https://"):
+                yield path, target
+
+
+@pytest.mark.parametrize(
+    ("document", "target"),
+    [pytest.param(*link, id=f"{link[0].name}, {link[1]}") for link in sorted(set(links()))],
+)
+def test_a_link_leads_somewhere(document: Path, target: str) -> None:
+    name, _, anchor = target.partition("#")
+    path = document.parent / name if name else document
+    assert path.exists()
+    if anchor:
+        headings = re.findall(r"^#+ (.*)$", path.read_text(), re.M)
+        assert anchor in [re.sub(r"[^\w -]", "", h).lower().replace(" ", "-") for h in headings]
+
+
+@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.name)
+def test_the_files_that_a_document_names_exist(document: Path) -> None:
+    names = re.findall(r"(?<![\w./])(?:tests|docs|scripts)/[\w./-]*\w", document.read_text())
+    assert [name for name in names if not (TREE / name).exists()] == []
+
+
+def test_the_changelog_has_the_version() -> None:
+    headings = re.findall(r"^## .*$", (TREE / "CHANGELOG.md").read_text(), re.M)
+    assert any(__version__ in heading for heading in headings)
