@@ -130,8 +130,10 @@ def converse(session: Session, reading: int, writing: int, settings: Settings, e
     idle = settings.idle_timeout
     speaker: Session | Secured = session
     unsent = session.greeting()
-    until = end
+    begun = 0.0  # when the handshake of TLS did
     while True:
+        in_handshake = speaker is not session and not session.tls
+        until = min(end, begun + HANDSHAKE_SECONDS) if in_handshake else end
         ending = send(writing, unsent, idle, until) or speaker.ending
         if ending:
             return ending
@@ -156,9 +158,7 @@ def converse(session: Session, reading: int, writing: int, settings: Settings, e
 
             speaker = certificate.secured(session, settings)
             unsent += session.starttls(ready=speaker is not session)
-            until = min(end, time.monotonic() + HANDSHAKE_SECONDS)
-        if speaker is session or session.tls:
-            until = end
+            begun = time.monotonic()
 
 
 def send(writing: int, octets: bytes, idle: float, end: float) -> str:

@@ -21,10 +21,8 @@ ENDINGS = {
     "quit": INFO, "eof": INFO, "reset": INFO,
     # It was over a bound: silent too long, connected too long, too many commands or octets.
     "idle": NOTICE, "deadline": NOTICE, "limit": NOTICE,
-    # Its TLS handshake failed.
-    "tls": NOTICE,
-    # An exception that nobody has expected: a fault of ours.
-    "fault": WARNING,
+    # TLS failed; or we did, with an exception that nobody has expected.
+    "tls": NOTICE, "fault": WARNING,
     # Of `null521 serve` alone: over a limit on connections, PROXY header refused, server stopped.
     "too-many": NOTICE, "proxy": NOTICE, "stopped": NOTICE,
 }  # fmt: skip

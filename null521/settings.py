@@ -47,8 +47,7 @@ EXPECTED = {
 CHUNK = 4096  # octets asked for in one read
 HANDSHAKE_SECONDS = 10.0  # for a TLS handshake in all
 # A lingering close ends after so long, or so much that a client still sends.
-LINGER_SECONDS = 2.0
-LINGER_OCTETS = 16 * 2**20
+LINGER_SECONDS, LINGER_OCTETS = 2.0, 16 * 2**20
 
 
 class Settings:
