@@ -127,19 +127,18 @@ def converse(session: Session, reading: int, writing: int, settings: Settings, e
 
     end: by time.monotonic().
     """
-    idle = settings.idle_timeout
     speaker: Session | Secured = session
     unsent = session.greeting()
     begun = 0.0  # when the handshake of TLS did
     while True:
         in_handshake = speaker is not session and not session.tls
         until = min(end, begun + HANDSHAKE_SECONDS) if in_handshake else end
-        ending = send(writing, unsent, idle, until) or speaker.ending
+        ending = send(writing, unsent, settings.idle_timeout, until) or speaker.ending
         if ending:
             return ending
         unsent = octets = b""
         if not speaker.has_more:
-            ending = wait(reading, select.POLLIN, idle, until)
+            ending = wait(reading, select.POLLIN, settings.idle_timeout, until)
             if ending:
                 # All replies are sent, so the socket has room for one line more.
                 send(writing, speaker.refusal(), 0.0, time.monotonic() + LINGER_SECONDS)
