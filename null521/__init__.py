@@ -1,7 +1,7 @@
 """null521: answers 521 on a host that never takes mail.
 
-The files at the top are the path of one connection and its branches (certificate, tls, jsonline);
-each folder is a program of its own, which that path never imports.
+The files at the top are the path of one connection and its branches (certificate, tls, jsonline,
+fault); each folder is a program of its own, which that path never imports.
 
 Files on the path import _socket, _signal and _collections_abc in place of socket, signal and
 collections.abc, which wrap these. The wrappers cost 7 ms, 6 ms and 1 ms, as much together as the

@@ -12,6 +12,10 @@ MYPY = False
 if MYPY:
     import ssl
 
+    from null521.session import Session
+    from null521.settings import Settings
+    from null521.tls import Secured
+
 # Validity ::= SEQUENCE { notBefore Time, notAfter Time }, where each Time is a UTCTime of 13
 # characters or a GeneralizedTime of 15: RFC 5280, 4.1.2.5. How such a sequence begins in DER, and
 # how many characters each has; before the second there are two octets more.
@@ -61,8 +65,30 @@ def context(cert: str, key: str) -> "ssl.SSLContext":
         raise Unusable(str(error)) from error
     try:
         return tls.context(cert, key)
-    except OSError as error:  # ssl.SSLError is one
+    except (OSError, ValueError) as error:  # ssl.SSLError is an OSError
         raise Unusable(f"{cert} and {key} do not work: {tls.reason(error)}") from error
+
+
+def is_offered(settings: "Settings") -> bool:
+    """Whether one process for one client offers STARTTLS; if not, a warning says why."""
+    try:
+        check(settings.tls_cert, settings.tls_key)
+    except Unusable as error:
+        settings.warnings.append(str(error))
+        return False
+    return True
+
+
+def secured(session: "Session", settings: "Settings") -> "Session | Secured":
+    """The session with TLS around it; as it is if that cannot be, and a warning says why."""
+    try:
+        made = context(settings.tls_cert, settings.tls_key)
+    except Unusable as error:
+        settings.warnings.append(str(error))
+        return session
+    from null521.tls import Secured
+
+    return Secured(session, made, settings.max_octets)
 
 
 def validity(certificate: bytes) -> tuple[str, str]:

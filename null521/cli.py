@@ -21,8 +21,7 @@ SUBCOMMANDS = {
 
 def main(arguments: list[str] | None = None) -> int:
     """Do what the arguments say, sys.argv's by default; return the exit status."""
-    if arguments is None:
-        arguments = sys.argv[1:]
+    arguments = sys.argv[1:] if arguments is None else arguments
     for flag in ("-h", "--help", "--version"):
         if flag in arguments and not _stdout_is_a_socket():
             from null521.console import usage

@@ -14,7 +14,7 @@ from _socket import socket as Socket
 
 from null521 import log, peer, record
 from null521.session import Session
-from null521.settings import CHUNK, LINGER_OCTETS, LINGER_SECONDS, Settings
+from null521.settings import CHUNK, HANDSHAKE_SECONDS, LINGER_OCTETS, LINGER_SECONDS, Settings
 
 MYPY = False
 if MYPY:
@@ -92,13 +92,23 @@ def answer(
     settings: Settings, reading: int, writing: int, connection: Socket | None, client: peer.Caller
 ) -> None:
     """The session of one client, from the greeting to the record of it."""
-    session = settings.session(starttls=offers_starttls(settings))
+    starttls = False
+    if settings.tls_cert or settings.tls_key:
+        from null521 import certificate
+
+        starttls = certificate.is_offered(settings)
+    session = settings.session(starttls)
     start = time.monotonic()
     end = start + settings.session_timeout
     for fd in (reading, writing):
         os.set_blocking(fd, False)
     try:
         ending = converse(session, reading, writing, settings, end)
+    except Exception as error:  # a fault of ours costs the client no more than this session
+        from null521 import fault
+
+        ending = "fault"
+        settings.warnings.append(fault.line(error))
     finally:
         for fd in (reading, writing):
             if os.isatty(fd):  # otherwise the shell would find it so
@@ -117,59 +127,37 @@ def converse(session: Session, reading: int, writing: int, settings: Settings, e
 
     end: by time.monotonic().
     """
-    idle = settings.idle_timeout
     speaker: Session | Secured = session
     unsent = session.greeting()
+    begun = 0.0  # when the handshake of TLS did
     while True:
-        ending = send(writing, unsent, idle, end) or speaker.ending
+        in_handshake = speaker is not session and not session.tls
+        until = min(end, begun + HANDSHAKE_SECONDS) if in_handshake else end
+        ending = send(writing, unsent, settings.idle_timeout, until) or speaker.ending
         if ending:
             return ending
-        unsent = b""
-        ending = wait(reading, select.POLLIN, idle, end)
-        if ending:
-            # All replies are sent, so the socket has room for one line more.
-            send(writing, speaker.refusal(), 0.0, time.monotonic() + LINGER_SECONDS)
-            return ending
-        try:
-            octets = os.read(reading, CHUNK)
-        except BlockingIOError:
-            continue
-        except OSError:
-            return "reset"
-        if not octets:
-            return "eof"
+        unsent = octets = b""
+        if not speaker.has_more:
+            ending = wait(reading, select.POLLIN, settings.idle_timeout, until)
+            if ending:
+                # All replies are sent, so the socket has room for one line more.
+                send(writing, speaker.refusal(), 0.0, time.monotonic() + LINGER_SECONDS)
+                return ending
+            try:
+                octets = os.read(reading, CHUNK)
+            except BlockingIOError:
+                continue
+            except OSError:
+                return "reset"
+            if not octets:
+                return "eof"
         unsent = speaker.receive(octets)
         if session.asked_for_tls:
-            speaker = secured(session, settings)
+            from null521 import certificate
+
+            speaker = certificate.secured(session, settings)
             unsent += session.starttls(ready=speaker is not session)
-
-
-def offers_starttls(settings: Settings) -> bool:
-    """Whether there is a certificate to offer STARTTLS with; a warning says why not."""
-    if not (settings.tls_cert or settings.tls_key):
-        return False
-    from null521 import certificate
-
-    try:
-        certificate.check(settings.tls_cert, settings.tls_key)
-    except certificate.Unusable as error:
-        settings.warnings.append(str(error))
-        return False
-    return True
-
-
-def secured(session: Session, settings: Settings) -> "Session | Secured":
-    """The session with TLS around it; as it is if that cannot be, and a warning says why."""
-    from null521 import certificate
-
-    try:
-        context = certificate.context(settings.tls_cert, settings.tls_key)
-    except certificate.Unusable as error:
-        settings.warnings.append(str(error))
-        return session
-    from null521.tls import Secured  # costly, and seldom asked for
-
-    return Secured(session, context, settings.max_octets)
+            begun = time.monotonic()
 
 
 def send(writing: int, octets: bytes, idle: float, end: float) -> str:

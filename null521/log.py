@@ -82,7 +82,7 @@ def to_syslog(record: Record) -> bool:
     try:
         syslog = socket(AF_UNIX, SOCK_DGRAM)
         syslog.connect(SYSLOG_SOCKET)
-        syslog.send(syslog_line(record), MSG_DONTWAIT)
+        syslog.send(syslog_line(record.priority, record.message), MSG_DONTWAIT)
     except OSError:
         return False
     return True
@@ -90,7 +90,7 @@ def to_syslog(record: Record) -> bool:
 
 def to_stderr(record: Record) -> bool:
     """One line for people."""
-    return _to_descriptor_2(plain_line(record))
+    return _to_descriptor_2(plain_line(record.message))
 
 
 def to_json(record: Record) -> bool:
@@ -121,14 +121,14 @@ def journal_fields(record: Record) -> list[bytes]:
     return [f"{name}={value}".encode("utf-8", "replace") for name, value in fields]
 
 
-def syslog_line(record: Record) -> bytes:
+def syslog_line(priority: int, message: str) -> bytes:
     """As local syslog daemons take it: RFC 3164, without the time, which they add."""
-    return _cut(f"<{LOG_MAIL | record.priority}>{IDENTIFIER}[{os.getpid()}]: {record.message}")
+    return _cut(f"<{LOG_MAIL | priority}>{IDENTIFIER}[{os.getpid()}]: {message}")
 
 
-def plain_line(record: Record) -> bytes:
+def plain_line(message: str) -> bytes:
     """One line for people."""
-    return _cut(f"{IDENTIFIER}: {record.message}") + b"\n"
+    return _cut(f"{IDENTIFIER}: {message}") + b"\n"
 
 
 def _cut(line: str) -> bytes:

@@ -40,10 +40,9 @@ def caller(connection: Socket | None, environ: Mapping[str, str]) -> Caller:
     if connection is not None and connection.family in (AF_INET, AF_INET6):
         try:
             address, port = connection.getpeername()[:2]
+            return plain_address(address), str(port)
         except OSError:  # ENOTCONN: the client has disconnected
             pass
-        else:
-            return plain_address(address), str(port)
     for address_variable, port_variable in VARIABLES:
         address = plain_address(environ.get(address_variable, ""))
         if address:

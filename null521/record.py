@@ -13,6 +13,7 @@ REFUSED = "adc0197229224739b70f918f356cfe68"
 MISCONFIGURED = "a9716ff62e6747459a2d54fff730ff40"
 STARTED = "4c336d5b6cf04842aac6193614c03677"
 TROUBLE = "a529e6a4c4ec4e4491a4b06601d898bf"
+SUMMED = "3f0d7c1e9a5b4b0f8d52c6a71e0b9d34"
 
 # How a session can end, and the priority of its record.
 ENDINGS = {
@@ -20,8 +21,8 @@ ENDINGS = {
     "quit": INFO, "eof": INFO, "reset": INFO,
     # It was over a bound: silent too long, connected too long, too many commands or octets.
     "idle": NOTICE, "deadline": NOTICE, "limit": NOTICE,
-    # Its TLS handshake failed.
-    "tls": NOTICE,
+    # TLS failed; or we did, with an exception that nobody has expected.
+    "tls": NOTICE, "fault": WARNING,
     # Of `null521 serve` alone: over a limit on connections, PROXY header refused, server stopped.
     "too-many": NOTICE, "proxy": NOTICE, "stopped": NOTICE,
 }  # fmt: skip

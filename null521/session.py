@@ -20,6 +20,7 @@ CLOSING = (221, "2.0.0", "{hostname}")
 # is up.
 READY = (220, "2.0.0", "go ahead with TLS")
 NOT_READY = (454, "4.7.0", "TLS is not available")
+NO_PARAMETERS = (501, "5.5.4", "STARTTLS has no parameters")  # RFC 3207, 4
 
 # The whole dialogue: the reply to each verb, by the stage at which mail is refused.
 # OFFER names the extensions without which a sender might give up with a text that is not ours.
@@ -47,6 +48,10 @@ MAX_HELO = 255
 MAX_MAILBOX = 64 + 1 + 255
 MAX_RECIPIENTS = 10
 
+# Octets of replies that are enough for one call of receive(): a client may pipeline thousands of
+# commands, and each costs it an octet or two.
+ENOUGH = 4096
+
 
 class Session:
     """One SMTP session, from the greeting to the reply that ends it.
@@ -62,9 +67,9 @@ class Session:
         hostname: str,
         text: str,
         refuse_at: str = "greeting",
-        max_commands: int = 100,
+        max_commands: int = 5000,
         max_line: int = 2048,
-        max_octets: int = 65536,
+        max_octets: int = 1_000_000,
         starttls: bool = False,
         encoded: dict[object, bytes] | None = None,
     ) -> None:
@@ -77,10 +82,11 @@ class Session:
         self._max_commands = max_commands
         self._max_line = max_line
         self._max_octets = max_octets
-        self._rest = b""  # the beginning of an unfinished line
+        self._rest = b""  # what is not processed yet: with has_more, lines; else an unfinished line
 
         self.ending = ""  # "quit" or "limit" once the last reply has been given
         self.asked_for_tls = False  # the driver is to call starttls() next
+        self.has_more = False  # the driver is to call receive(b"") once it has sent the replies
         self.tls = ""  # the version, or why the handshake failed; for the record
         self.commands = 0
         self.octets = 0
@@ -105,19 +111,23 @@ class Session:
         """Process octets, however they were cut; return the replies to send, one a command.
 
         Once `ending` is set, those were the last, and more octets get no reply. Once
-        `asked_for_tls` is set, starttls() returns the reply to that.
+        `asked_for_tls` is set, starttls() returns the reply to that. With `has_more`, the rest of
+        the replies comes with the next call.
         """
         if self.ending:
             return b""
         room = max(0, self._max_octets - self.octets)
         self.octets += len(octets)
         *lines, self._rest = (self._rest + octets[:room]).split(b"\n")
+        self.has_more = False
         replies = b""
         for number, line in enumerate(lines, 1):
             replies += self._command(line)
-            if self.asked_for_tls:
+            if self.ending:
+                return replies
+            self.has_more = len(replies) >= ENOUGH and number < len(lines)
+            if self.asked_for_tls or self.has_more:
                 self._rest = b"\n".join([*lines[number:], self._rest])
-            if self.asked_for_tls or self.ending:
                 return replies
         if len(self._rest) >= self._max_line or self.octets > self._max_octets:
             replies += self._over()
@@ -163,6 +173,8 @@ class Session:
             self.ending = "quit"
         elif verb == "STARTTLS":
             if DIALOGUE[verb][self._column] is READY and self._starttls:
+                if argument.strip():
+                    return self._as_octets(NO_PARAMETERS)
                 self.asked_for_tls = True
                 return b""
             verb = "all else"

@@ -45,9 +45,9 @@ EXPECTED = {
 
 # What both drivers go by, and nobody sets.
 CHUNK = 4096  # octets asked for in one read
+HANDSHAKE_SECONDS = 10.0  # for a TLS handshake in all
 # A lingering close ends after so long, or so much that a client still sends.
-LINGER_SECONDS = 2.0
-LINGER_OCTETS = 16 * 2**20
+LINGER_SECONDS, LINGER_OCTETS = 2.0, 16 * 2**20
 
 
 class Settings:
@@ -67,9 +67,9 @@ class Settings:
         self.refuse_at = "greeting"  # as in the draft; what we ship sets rcpt
         self.idle_timeout = 30.0
         self.session_timeout = 60.0
-        self.max_commands = 100
+        self.max_commands = 5000
         self.max_line = 2048
-        self.max_octets = 65536
+        self.max_octets = 1_000_000
         self.tls_cert = ""  # STARTTLS is offered only where both are set
         self.tls_key = ""
         self.log = "auto"

@@ -11,9 +11,10 @@ import resource
 import signal
 import time
 from collections.abc import Callable, Mapping
+from pathlib import Path
 from socket import socket
 
-from null521 import log, record
+from null521 import fault, log, record
 from null521.serve import listening
 from null521.serve import settings as serve_settings
 from null521.serve.log import LogQueue
@@ -23,8 +24,13 @@ from null521.settings import LINGER_SECONDS
 
 DESCRIPTORS = 64  # kept for other things than connections; fewer are needed
 STATUS_SECONDS = 5.0  # how often systemd is told the status
-FLUSH_SECONDS = 1.0  # how long to wait for a slow log at the end
+FLUSH_SECONDS = 3.0  # how long to wait for a slow log at the end
 POLL_SECONDS = 0.02
+
+# What one connection under TLS can hold at most, in octets: OpenSSL's buffers during a handshake.
+TLS_OCTETS = 48 * 2**10
+BASE_OCTETS = 64 * 2**20  # what is needed for all else
+CGROUPS = Path("/sys/fs/cgroup")
 
 HELP = """\
 usage: null521 serve [--SETTING=VALUE ...]
@@ -63,11 +69,12 @@ def run(arguments: list[str], environ: Mapping[str, str] = os.environ) -> int:
         reason = os.strerror(error.errno or 0)  # socket.create_server() says more, and twice
         settings.faults.append(f"cannot listen on {error.filename}: {reason}")
         status = os.EX_OSERR
-    for fault in settings.faults:
-        log.warn(settings.log, record.of_fault(fault))
+    for line in settings.faults:
+        log.warn(settings.log, record.of_fault(line))
     if settings.faults:
         return status
     _raise_limit(settings)
+    settings.max_tls = settings.max_tls or _tls_for(_memory_limit())
     with asyncio.Runner(loop_factory=_loop_factory()) as runner:
         runner.run(_serve(settings, listeners, scraped, _notifier(settings, environ), environ))
     return os.EX_OK
@@ -119,6 +126,27 @@ def _raise_limit(settings: ServeSettings) -> None:
         settings.max_connections = room
 
 
+def _memory_limit() -> int:
+    """What this process may use, in octets: its cgroup's limit, or what the machine has."""
+    limits = [os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")]
+    with contextlib.suppress(OSError, ValueError):
+        paths = [
+            line.split(":", 2)[2] for line in Path("/proc/self/cgroup").read_text().splitlines()
+        ]
+        # Version 2, and 1; in a container, the file at the top is the container's own.
+        names = [f"{path}/memory.max".lstrip("/") for path in [*paths, ""]]
+        names += [f"memory{path}/memory.limit_in_bytes" for path in [*paths, ""]]
+        for name in names:
+            with contextlib.suppress(OSError, ValueError):
+                limits.append(int((CGROUPS / name).read_text()))
+    return min(limits)
+
+
+def _tls_for(memory: int) -> int:
+    """How many connections may use TLS: half of the memory that is left is for them."""
+    return max(16, (memory - BASE_OCTETS) // 2 // TLS_OCTETS)
+
+
 def _notifier(settings: ServeSettings, environ: Mapping[str, str]) -> Callable[[str], None]:
     """What sends systemd the state, if it has asked for it: sd_notify(3)."""
     if environ.get("NOTIFY_SOCKET"):
@@ -144,7 +172,7 @@ async def _serve(
     environ: Mapping[str, str],
 ) -> None:
     loop = asyncio.get_running_loop()
-    queue = LogQueue(settings.log, loop)
+    queue = LogQueue(settings.log, loop, settings.log_budget)
     loop.set_exception_handler(lambda loop, context: queue.put(_of_bug(context)))
     server = Server(settings, queue, loop)
     stopping, at_once = asyncio.Event(), asyncio.Event()
@@ -155,10 +183,11 @@ async def _serve(
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop)
     server.listen(listeners)
+    scrapes = []
     for listener in scraped:
         from null521.serve import metrics
 
-        metrics.serve(server, listener, lambda: not stopping.is_set())
+        scrapes.append(loop.create_task(metrics.serve(server, listener, stopping.is_set)))
     for warning in settings.warnings:
         queue.put(record.of_fault(warning, record.WARNING))
     places = ", ".join(map(listening.label, listeners))
@@ -173,7 +202,11 @@ async def _serve(
     await _until(lambda: not server.clients.open, settings.grace, at_once)
     server.clients.expire_all("stopped")
     await _until(lambda: not server.clients.lingering, LINGER_SECONDS, at_once)
+    for scrape in scrapes:
+        scrape.cancel()
+    queue.flush()
     await _until(queue.is_empty, FLUSH_SECONDS, at_once)
+    queue.close()
 
 
 async def _until_signalled(
@@ -214,13 +247,8 @@ async def _until(done: Callable[[], bool], seconds: float, at_once: asyncio.Even
 
 
 def _of_bug(context: dict[str, object]) -> record.Record:
-    """The record, in one line, of an exception that nobody has expected."""
+    """The record of an exception that has reached the event loop."""
     error = context.get("exception")
-    where = ""
-    if isinstance(error, BaseException) and error.__traceback__:
-        trace = error.__traceback__
-        while trace.tb_next:
-            trace = trace.tb_next
-        name = os.path.basename(trace.tb_frame.f_code.co_filename)
-        where = f" at {name}:{trace.tb_lineno}"
-    return record.of_fault(f"a fault of null521's own: {error!a}{where}")
+    if isinstance(error, BaseException):
+        return record.of_fault(fault.line(error))
+    return record.of_fault(f"event loop: {context.get('message')!a:.300}")

@@ -5,21 +5,27 @@ loop, nor how a client is told: it calls expire() and close(), and is told of th
 """
 
 import math
-from _socket import AF_INET6, inet_pton
+from _socket import AF_INET, AF_INET6, inet_pton
 from bisect import bisect_left
 from collections import Counter, OrderedDict, defaultdict
 from typing import Protocol
 
 from null521.serve.settings import ServeSettings
-from null521.settings import LINGER_SECONDS
+from null521.settings import HANDSHAKE_SECONDS, LINGER_SECONDS
 
 TICK = 0.25  # seconds by which a deadline may be late
 
 # Upper bounds of the buckets in which the seconds of sessions are counted.
 SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0)
 
-# The settings whose limits turn a connection away.
-LIMITS = ("max-connections", "max-per-client")
+# The settings that limit connections; over the last, STARTTLS is answered 454.
+LIMITS = ("max-connections", "max-per-client", "max-tls")
+
+# The shares of networks: octets of the prefix, and how many times max-per-client. One customer has
+# an address of IPv4, or a /64 to a /48 of IPv6 (RFC 6177), and must not have all connections.
+SHARES = {4: ((4, 1), (3, 4)), 16: ((8, 1), (7, 2), (6, 4))}
+# The part of max-connections that is kept for networks (a /24, a /48) without a connection.
+RESERVE = 16
 
 
 class Client(Protocol):
@@ -27,9 +33,10 @@ class Client(Protocol):
 
     start: float
     last_active: float
-    # Written by Clients alone: the tick at which its idleness is checked, and its network.
+    # Written by Clients alone: the tick at which its idleness is checked, and its IP address as
+    # octets once it is counted.
     tick: int
-    network: str | bytes
+    address: bytes
 
     def expire(self, ending: str) -> None:
         """End the session with that ending, one of record.ENDINGS."""
@@ -72,7 +79,9 @@ class Clients:
         # By the tick at which idleness is checked; not moved when a client speaks, because that
         # costs more.
         self._idle_checks: defaultdict[int, set[Client]] = defaultdict(set)
-        self._per_network: dict[str | bytes, int] = {}
+        self._per_network: dict[bytes, int] = {}  # by prefix
+        self._handshakes: OrderedDict[Client, float] = OrderedDict()  # when each has to be done
+        self._secured: set[Client] = set()
 
     @property
     def open(self) -> int:
@@ -98,25 +107,45 @@ class Clients:
         return False
 
     def count(self, client: Client, address: str) -> bool:
-        """Count it for its network; False if that has one too many, for max-per-client.
+        """Count it for its networks; False if one of these has one too many.
 
         Only IP addresses are counted: local clients have none.
         """
         if not address:
             return True
-        # A /64 is the least that one customer has: RFC 6177.
-        network = inet_pton(AF_INET6, address)[:8] if ":" in address else address
-        client.network = network
-        count = self._per_network[network] = self._per_network.get(network, 0) + 1
-        if count <= self._settings.max_per_client:
-            return True
-        self.counts.limits["max-per-client"] += 1
-        return False
+        packed = client.address = inet_pton(AF_INET6 if ":" in address else AF_INET, address)
+        limit = ""
+        for size, share in SHARES[len(packed)]:
+            prefix = packed[:size]
+            count = self._per_network[prefix] = self._per_network.get(prefix, 0) + 1
+            if count > share * self._settings.max_per_client:
+                limit = "max-per-client"
+        most = self._settings.max_connections
+        if count > 1 and len(self._open) + len(self._lingering) > most - most // RESERVE:
+            limit = limit or "max-connections"
+        if limit:
+            self.counts.limits[limit] += 1
+        return not limit
+
+    def secure(self, client: Client, now: float) -> bool:
+        """It begins a TLS handshake; False if that is one too many, for max-tls."""
+        if len(self._handshakes) + len(self._secured) >= self._settings.max_tls:
+            self.counts.limits["max-tls"] += 1
+            return False
+        self._handshakes[client] = now + HANDSHAKE_SECONDS
+        return True
+
+    def secured(self, client: Client) -> None:
+        """Its handshake is over."""
+        self._handshakes.pop(client, None)
+        self._secured.add(client)
 
     def end(self, client: Client, ending: str, commands: int, now: float) -> float:
         """Its session is over; return the seconds that it took."""
         del self._open[client]
         self._idle_checks[client.tick].discard(client)
+        self._handshakes.pop(client, None)
+        self._secured.discard(client)
         self.idle_since = now
         seconds = now - client.start
         self.counts.add(ending, commands, seconds)
@@ -129,10 +158,13 @@ class Clients:
     def leave(self, client: Client) -> None:
         """Its connection is closed."""
         self._lingering.pop(client, None)
-        if client.network:
-            self._per_network[client.network] -= 1
-            if not self._per_network[client.network]:
-                del self._per_network[client.network]
+        if client.address:
+            for size, _ in SHARES[len(client.address)]:
+                prefix = client.address[:size]
+                self._per_network[prefix] -= 1
+                if not self._per_network[prefix]:
+                    del self._per_network[prefix]
+            client.address = b""
 
     def expire_all(self, ending: str) -> None:
         """End all sessions."""
@@ -144,6 +176,8 @@ class Clients:
         settings = self._settings
         while self._open and next(iter(self._open)).start + settings.session_timeout <= now:
             next(iter(self._open)).expire("deadline")
+        while self._handshakes and next(iter(self._handshakes.values())) <= now:
+            next(iter(self._handshakes)).expire("deadline")
         for tick in [tick for tick in self._idle_checks if tick * TICK <= now]:
             for client in self._idle_checks.pop(tick):
                 if client.last_active + settings.idle_timeout <= now:

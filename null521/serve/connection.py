@@ -6,13 +6,15 @@ nor other clients (clients.py does).
 """
 
 import contextlib
+import functools
 import time
 from _socket import SHUT_WR
 from _socket import socket as Socket
+from collections.abc import Callable
 from select import EPOLLIN, EPOLLOUT
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Concatenate, ParamSpec
 
-from null521 import record
+from null521 import fault, record
 from null521.serve import proxy
 from null521.session import Session
 from null521.settings import CHUNK, LINGER_OCTETS
@@ -22,12 +24,29 @@ if TYPE_CHECKING:
     from null521.tls import Secured
 
 
+P = ParamSpec("P")
+Step = Callable[Concatenate["Connection", P], None]
+
+
+def guarded(step: "Step[P]") -> "Step[P]":
+    """A step of one connection; an exception that nobody has expected ends that one alone."""
+
+    @functools.wraps(step)
+    def guard(connection: "Connection", /, *arguments: P.args, **more: P.kwargs) -> None:
+        try:
+            step(connection, *arguments, **more)
+        except Exception as error:
+            connection.fail(error)
+
+    return guard
+
+
 class Connection:
     """One client: its socket, its session, and where these two are."""
 
     __slots__ = (
-        "_client", "_fd", "_header", "_left", "_proxy", "_server", "_session", "_socket",
-        "_speaker", "_state", "_unsent", "last_active", "network", "start", "tick",
+        "_client", "_fd", "_header", "_in_handshake", "_left", "_proxy", "_server", "_session",
+        "_socket", "_speaker", "_state", "_unsent", "address", "last_active", "start", "tick",
     )  # fmt: skip
 
     def __init__(self, server: "Server", accepted: Socket, client: tuple[str, str]) -> None:
@@ -41,11 +60,12 @@ class Connection:
         self._state = Connection._converse  # what is done with octets that arrive
         self._unsent = b""  # the part of the replies for which the socket had no room
         self._header = b""  # what has come of a PROXY header
+        self._in_handshake = False  # of TLS
         self._left = LINGER_OCTETS
-        self.network: str | bytes
         self.start = self.last_active = time.monotonic()
-        self.tick, self.network = 0, ""
+        self.tick, self.address = 0, b""
 
+    @guarded
     def begin(self) -> None:
         """Greet the client, unless it is one too many or a PROXY header has to come first."""
         server = self._server
@@ -59,6 +79,7 @@ class Connection:
                 return
         self._greet()
 
+    @guarded
     def expire(self, ending: str) -> None:
         """Send a last 521 if the socket has room, then close."""
         if self._state is Connection._read_header and ending != "stopped":
@@ -74,6 +95,17 @@ class Connection:
         self._server.poller.forget(self._fd)
         self._socket.close()
 
+    def fail(self, error: Exception) -> None:
+        """A fault of ours: refuse the client in clear if its session is, and close."""
+        server = self._server
+        server.log.put(record.of_fault(fault.line(error)))
+        if server.clients.is_open(self):
+            with contextlib.suppress(Exception):
+                if self._speaker is self._session and not self._unsent:
+                    self._socket.send(self._session.refusal())
+            self._remember("fault")
+        self.close()
+
     def _greet(self) -> None:
         """Begin the session, unless the client's network has too many already."""
         if not self._server.clients.count(self, self._client[0]):
@@ -82,6 +114,7 @@ class Connection:
 
     # What arrives, and what is sent.
 
+    @guarded
     def _readable(self) -> None:
         try:
             octets = self._socket.recv(CHUNK)
@@ -95,34 +128,43 @@ class Connection:
 
     def _converse(self, octets: bytes) -> None:
         self.last_active = time.monotonic()
+        self._send(self._replies(octets))
+
+    def _replies(self, octets: bytes) -> bytes:
         replies = self._speaker.receive(octets)
         if self._session.asked_for_tls:
             replies += self._start_tls()
-        self._send(replies)
+        if self._in_handshake and self._session.tls:
+            self._in_handshake = False
+            self._server.clients.secured(self)
+        return replies
 
     def _start_tls(self) -> bytes:
-        """The answer to STARTTLS; TLS follows, unless the certificate has become unusable."""
-        context = self._server.context
-        if context is not None:
-            from null521.tls import Secured
-
-            self._speaker = Secured(self._session, context, self._server.settings.max_octets)
-        return self._session.starttls(ready=context is not None)
+        """The reply to STARTTLS, after which comes TLS if we are ready."""
+        secured = self._server.start_tls(self, self._session)
+        if secured is not None:
+            self._speaker, self._in_handshake = secured, True
+        return self._session.starttls(ready=secured is not None)
 
     def _send(self, octets: bytes) -> None:
         """Send it all, the rest when the socket has room again; until then nothing is read."""
-        if octets:
-            try:
-                self._unsent = octets[self._socket.send(octets) :]
-            except BlockingIOError:
-                self._unsent = octets
-            except OSError:
-                return self._disconnected("reset")
-        if self._unsent:
-            self._server.poller.watch_for(self._fd, EPOLLOUT, self._writable)
-        elif self._speaker.ending:
-            self._end(self._speaker.ending)
+        while True:
+            if octets:
+                try:
+                    self._unsent = octets[self._socket.send(octets) :]
+                except BlockingIOError:
+                    self._unsent = octets
+                except OSError:
+                    return self._disconnected("reset")
+            if self._unsent:
+                return self._server.poller.watch_for(self._fd, EPOLLOUT, self._writable)
+            if self._speaker.ending:
+                return self._end(self._speaker.ending)
+            if not self._speaker.has_more:
+                return
+            octets = self._replies(b"")
 
+    @guarded
     def _writable(self) -> None:
         self.last_active = time.monotonic()
         self._server.poller.watch_for(self._fd, EPOLLIN, self._readable)
@@ -180,6 +222,7 @@ class Connection:
     def _end(self, ending: str) -> None:
         """The session is over; linger (see null521/connection.py)."""
         self._remember(ending)
+        self._speaker = self._session  # which lets go of what TLS holds
         try:
             self._socket.shutdown(SHUT_WR)
         except OSError:

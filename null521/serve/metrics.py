@@ -4,17 +4,13 @@ It knows prometheus-client, and Prometheus's rules for names. It must not know c
 counts.
 """
 
-import time
-from collections.abc import Callable, Iterable, Iterator
+import asyncio
+import contextlib
+from collections.abc import Callable, Iterator
 from itertools import accumulate
 from socket import socket
-from socketserver import ThreadingMixIn
-from threading import Thread, active_count
-from typing import Any
-from wsgiref.simple_server import WSGIRequestHandler, WSGIServer
-from wsgiref.types import StartResponse, WSGIEnvironment
 
-from prometheus_client import CollectorRegistry, make_wsgi_app
+from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, generate_latest
 from prometheus_client.core import (
     CounterMetricFamily,
     GaugeMetricFamily,
@@ -28,12 +24,15 @@ from null521.record import ENDINGS
 from null521.serve.clients import LIMITS, SECONDS
 from null521.serve.server import Server
 
-MAX_THREADS = 32  # each has one of the descriptors that cli.py keeps for other things
+MAX_CLIENTS = 32  # at once; each has one of the descriptors that cli.py keeps for other things
+MAX_REQUEST = 8192  # octets
+SECONDS_IN_ALL = 5.0  # for one request
+PACE = 0.02  # seconds between two requests: about 5 % of the time is for them, at most
 PAUSE = 0.2  # seconds, when there is no descriptor for a connection
 
 
 class ServerCollector(Collector):
-    """Reads a server's counts when asked: a scrape may come from another thread."""
+    """Reads a server's counts when asked."""
 
     def __init__(self, server: Server) -> None:
         self._server = server
@@ -71,54 +70,58 @@ class ServerCollector(Collector):
         yield seconds
 
 
-class _Http(ThreadingMixIn, WSGIServer):
-    daemon_threads = True
+async def serve(server: Server, listener: socket, is_stopping: Callable[[], bool]) -> None:
+    """Answer /metrics, and /ready with 200 or 503, until cancelled.
 
-    def verify_request(self, request: object, client_address: object) -> bool:
-        """Each needs a thread and a descriptor; more than a few at once are no scrapers."""
-        return active_count() <= MAX_THREADS
-
-    def get_request(self) -> tuple[socket, Any]:
-        """Without a pause, its loop would ask for a descriptor at once when there is none."""
-        try:
-            return super().get_request()
-        except OSError:
-            time.sleep(PAUSE)
-            raise
-
-    def handle_error(self, request: object, client_address: object) -> None:
-        """A client that disconnects or is silent is no news; this would print a traceback."""
-
-
-class _Silent(WSGIRequestHandler):
-    timeout = 10.0  # seconds that a client may be silent: socketserver.StreamRequestHandler
-
-    def log_message(self, format: str, *args: object) -> None:
-        """Requests are not recorded."""
-
-
-def serve(server: Server, listener: socket, is_ready: Callable[[], bool]) -> None:
-    """Answer /metrics, and /ready with 200 or 503, until the process ends."""
+    In the event loop, at a bounded pace: threads would take the interpreter's lock from SMTP.
+    """
     registry = CollectorRegistry()
     registry.register(ServerCollector(server))
     ProcessCollector(registry=registry)
-    metrics = make_wsgi_app(registry)
 
-    def application(environ: WSGIEnvironment, start: StartResponse) -> Iterable[bytes]:
-        path = environ.get("PATH_INFO")
+    def response(path: str) -> bytes:
         if path == "/metrics":
-            scraped: Iterable[bytes] = metrics(environ, start)
-            return scraped
-        status, text = "404 Not Found", b"There is /metrics and /ready.\n"
-        if path == "/ready":
-            status, text = ("200 OK", b"ready\n") if is_ready() else ("503 Stopping", b"stopping\n")
-        start(status, [("Content-Type", "text/plain; charset=utf-8")])
-        return [text]
+            return _response("200 OK", generate_latest(registry), CONTENT_TYPE_LATEST)
+        if path != "/ready":
+            return _response("404 Not Found", b"There is /metrics and /ready.\n")
+        if is_stopping():
+            return _response("503 Service Unavailable", b"stopping\n")
+        return _response("200 OK", b"ready\n")
 
-    http = _Http(("", 0), _Silent, bind_and_activate=False)
-    http.socket.close()
-    http.socket = listener
-    http.server_name, http.server_port = "null521", listener.getsockname()[1]
-    http.setup_environ()
-    http.set_app(application)
-    Thread(target=http.serve_forever, daemon=True).start()
+    loop = asyncio.get_running_loop()
+    listener.setblocking(False)
+    clients: dict[asyncio.Task[None], None] = {}  # the oldest first
+    while True:
+        try:
+            client, _ = await loop.sock_accept(listener)
+        except OSError:  # no descriptor for it
+            await asyncio.sleep(PAUSE)
+            continue
+        if len(clients) >= MAX_CLIENTS:
+            next(iter(clients)).cancel()
+        task = loop.create_task(_answer(client, response))
+        clients[task] = None
+        task.add_done_callback(lambda task: clients.pop(task, None))
+        await asyncio.sleep(PACE)
+
+
+async def _answer(client: socket, response: Callable[[str], bytes]) -> None:
+    """One request, within SECONDS_IN_ALL, whatever the client does."""
+    loop = asyncio.get_running_loop()
+    with client, contextlib.suppress(OSError):  # TimeoutError is one
+        async with asyncio.timeout(SECONDS_IN_ALL):
+            request = b""
+            while b"\r\n\r\n" not in request and len(request) < MAX_REQUEST:
+                octets = await loop.sock_recv(client, MAX_REQUEST)
+                if not octets:
+                    return
+                request += octets
+            words = request[:MAX_REQUEST].split(b"\r\n")[0].decode("latin-1").split(" ")
+            path = words[1].partition("?")[0] if len(words) == 3 else ""
+            await loop.sock_sendall(client, response(path))
+
+
+def _response(status: str, body: bytes, content_type: str = "text/plain; charset=utf-8") -> bytes:
+    head = f"HTTP/1.0 {status}\r\nContent-Type: {content_type}\r\n"
+    head += f"Content-Length: {len(body)}\r\nConnection: close\r\n\r\n"
+    return head.encode() + body

@@ -23,14 +23,20 @@ from null521.serve.connection import Connection
 from null521.serve.log import LogQueue
 from null521.serve.poller import Poller
 from null521.serve.settings import ServeSettings
+from null521.session import Session
 
 if TYPE_CHECKING:
     import ssl
 
+    from null521.tls import Secured
+
 BATCH = 64  # connections taken before those that are there get their turn again
 PAUSE = 0.2  # seconds without taking connections when there is no descriptor for one
 SILENCE = 60.0  # seconds before the warning is repeated
-CERTIFICATE_AGE = 3600.0  # seconds until it is read again: it may have been renewed, or expired
+CERTIFICATE_AGE = 3600.0  # seconds until it is read again, because it may have been renewed
+CERTIFICATE_RETRY = 60.0  # the same while it is unusable: it may be written just now
+CONTEXT_USES = 1000  # of one TLS context, which holds 1.2 KB for each
+CERTIFICATE_RETRY = 60.0  # the same, while it is unusable: it may be written just now
 
 # What accept(2) fails with when something has run out, and not for what the client did.
 SCARCE = (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM)
@@ -53,6 +59,7 @@ class Server:
         self._tick: asyncio.TimerHandle | None = None
         self._silent_until = 0.0  # about a lack of descriptors
         self._certificate_fault = ""
+        self._uses = 0  # of TLS contexts
 
     def trusts(self, address: str) -> bool:
         """Whether a PROXY header has to come from that address, and counts."""
@@ -124,16 +131,32 @@ class Server:
 
     # TLS.
 
+    def start_tls(self, client: Connection, session: Session) -> "Secured | None":
+        """The session under TLS; None if there is no certificate, or no memory for one more."""
+        if self.context is None or not self.clients.secure(client, time.monotonic()):
+            return None
+        from null521.tls import Secured
+
+        # OpenSSL remembers the sessions of TLS 1.2 in the context, and Python cannot forbid that.
+        self._uses += 1
+        if self._uses % CONTEXT_USES == 0:
+            self._load_certificate()
+        return Secured(session, self.context, self.settings.max_octets)
+
     def _read_certificate(self) -> None:
-        cert, key = self.settings.tls_cert, self.settings.tls_key
-        if not (cert or key):
-            return
-        self.context, fault = None, ""
+        """Read it, now and again later."""
+        if self.settings.tls_cert or self.settings.tls_key:
+            age = CERTIFICATE_AGE if self._load_certificate() else CERTIFICATE_RETRY
+            self._loop.call_later(age, self._read_certificate)
+
+    def _load_certificate(self) -> bool:
+        """Whether it works; one that worked stays in use until another does."""
+        fault = ""
         try:
-            self.context = certificate.context(cert, key)
+            self.context = certificate.context(self.settings.tls_cert, self.settings.tls_key)
         except certificate.Unusable as error:
             fault = str(error)
         if fault and fault != self._certificate_fault:
             self.log.put(record.of_fault(fault, record.WARNING))
         self._certificate_fault = fault
-        self._loop.call_later(CERTIFICATE_AGE, self._read_certificate)
+        return not fault

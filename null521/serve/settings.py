@@ -6,12 +6,14 @@ It knows their names, defaults and limits. It must not know what they are used f
 from collections.abc import Mapping
 from ipaddress import IPv4Network, IPv6Network, ip_address, ip_network
 
-from null521.settings import EXPECTED, MAX_SECONDS, TABLE, Settings, Table
+from null521.settings import EXPECTED, MAX_NUMBER, MAX_SECONDS, TABLE, Settings, Table
 
 MORE: Table = {
     "listen": ("places", "where to answer, if no socket is handed over; repeatable"),
     "max-connections": ("number", "connections open at once"),
     "max-per-client": ("number", "connections from one IPv4 address or one IPv6 /64"),
+    "max-tls": ("number or 0", "of these, how many may use TLS; 0 is as many as memory allows"),
+    "log-budget": ("number", "octets of records a second, on average; the rest is summed up"),
     "exit-idle": ("seconds or 0", "exit after so long without a connection; 0 is never"),
     "grace": ("seconds or 0", "how long sessions may still last after SIGTERM"),
     "proxy-protocol": ("networks", "addresses from which a PROXY header is required"),
@@ -27,6 +29,7 @@ class ServeSettings(Settings):
         "places": "ADDRESS:PORT, [ADDRESS]:PORT, *:PORT for all addresses, or /PATH; or several",
         "place": "ADDRESS:PORT, [ADDRESS]:PORT, *:PORT for all addresses, or nothing",
         "seconds or 0": f"seconds, at most {MAX_SECONDS}",
+        "number or 0": f"a whole number, at most {MAX_NUMBER}",
         "networks": "IP addresses or networks, as 192.0.2.1 or 2001:db8::/32, or nothing",
     }
 
@@ -35,6 +38,8 @@ class ServeSettings(Settings):
         self.listen: tuple[str, ...] = ()
         self.max_connections = 10000
         self.max_per_client = 100
+        self.max_tls = 0
+        self.log_budget = 32768
         self.exit_idle = 0.0
         self.grace = 5.0
         self.proxy_protocol: tuple[IPv4Network | IPv6Network, ...] = ()
@@ -49,8 +54,8 @@ class ServeSettings(Settings):
 
     def value(self, kind: str | tuple[str, ...], given: str) -> object:
         """The value that was given, or None if it is invalid."""
-        if kind == "seconds or 0":
-            return 0.0 if given == "0" else super().value("seconds", given)
+        if kind in ("seconds or 0", "number or 0"):
+            return 0 if given == "0" else super().value(kind.partition(" ")[0], given)
         words = given.replace(",", " ").split()
         if kind == "networks":
             try:

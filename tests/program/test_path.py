@@ -10,7 +10,7 @@ import pytest
 TREE = Path(__file__).parents[2]
 
 # The top of the package has the path of one connection, and branches that are imported on demand.
-BRANCHES = {"certificate", "tls", "jsonline"}
+BRANCHES = {"certificate", "tls", "jsonline", "fault"}
 OURS = {path.stem for path in (TREE / "null521").glob("[!_]*.py")} - BRANCHES
 # Built in, frozen, or already loaded by the interpreter, so they cost almost nothing.
 CHEAP = {"os", "sys", "stat", "time", "select", "_socket", "_collections_abc", "_signal"}

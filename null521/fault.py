@@ -1,0 +1,17 @@
+"""What is said of an exception that nobody has expected.
+
+Imported only once there is one. It must not know what was being done.
+"""
+
+import os
+
+
+def line(error: BaseException) -> str:
+    """What and where, in one line of ASCII: for the administrator, and for a report of the bug."""
+    where = ""
+    if trace := error.__traceback__:
+        while trace.tb_next:
+            trace = trace.tb_next
+        name = os.path.basename(trace.tb_frame.f_code.co_filename)
+        where = f" at {name}:{trace.tb_lineno}"
+    return f"a fault of null521's own: {error!a:.300}{where}"
