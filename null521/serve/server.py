@@ -20,6 +20,7 @@ from null521 import certificate, record
 from null521.peer import plain_address
 from null521.serve.clients import TICK, Clients
 from null521.serve.connection import Connection
+from null521.serve.listening import BACKLOG
 from null521.serve.log import LogQueue
 from null521.serve.poller import Poller
 from null521.serve.settings import ServeSettings
@@ -31,7 +32,6 @@ if TYPE_CHECKING:
     from null521.tls import Secured
 
 BATCH = 64  # connections taken before those that are there get their turn again
-BACKLOG = 4096  # the most that wait to be taken on one listening socket: listen(2), somaxconn
 PAUSE = 0.2  # seconds without taking connections when there is no descriptor for one
 SILENCE = 60.0  # seconds before the warning is repeated
 CERTIFICATE_AGE = 3600.0  # seconds until it is read again, because it may have been renewed
@@ -78,7 +78,7 @@ class Server:
     def stop(self) -> None:
         """Take no connections but those that wait already; sessions go on."""
         for listener in self._listeners:
-            self._accept(listener, int(listener.family), BACKLOG)
+            self._accept(listener, int(listener.family), BACKLOG + 1)
             self._loop.remove_reader(listener.fileno())
         self._listeners = ()
 
