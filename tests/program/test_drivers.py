@@ -61,9 +61,9 @@ HTTP = b"GET / HTTP/1.1\r\nHost: h.example\r\nUser-Agent: x\r\n\r\n"
     ids=["NULs", "NULs in MAIL", "8-bit", "latin-1", "TLS", "HTTP", "empty lines", "CRs"],
 )
 def test_what_is_not_smtp_is_refused_line_by_line(
-    driver: Driver, flags: list[str], octets: bytes, replies: int
+    driver: Driver, octets: bytes, replies: int
 ) -> None:
-    with driver(*flags) as to:
+    with driver() as to:
         to.client.sendall(octets + b"QUIT\r\n")
         assert to.read_all() == REFUSED * (1 + replies) + BYE
         record = to.record()
