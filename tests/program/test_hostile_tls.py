@@ -656,3 +656,57 @@ def test_tls_that_fails(faulty: Callable[..., Driver], pair: tuple[str, str]) ->
         to.client.sendall(CLAIM)
         assert to.read_all() == b""
         assert_told_of_fault(to.record(), "Refused 127.0.0.1; fault after 1 command")
+
+
+# The time that a handshake may take.
+
+SHORT = "from null521 import settings; settings.HANDSHAKE_SECONDS = 1.0"
+
+
+@pytest.mark.parametrize("way", ["handler", "serve"])
+@pytest.mark.parametrize("words", [b"\x16", b""], ids=["drip", "silence"])
+def test_a_handshake_has_a_deadline_of_its_own(
+    launcher: Path, tmp_path: Path, pair: tuple[str, str], way: str, words: bytes
+) -> None:
+    """However often the client says an octet; time in clear does not count."""
+    with contextlib.ExitStack() as running:
+        to: Caller
+        if way == "handler":
+            script = tmp_path / "short"
+            text = launcher.read_text()
+            script.write_text(text.replace("from null521.cli", f"{SHORT}\nfrom null521.cli"))
+            script.chmod(0o755)
+            to = running.enter_context(answered(script, *flags(pair)))
+        else:
+            command = (sys.executable, "-c", MAIN.format(SHORT))
+            server = running.enter_context(Server(*flags(pair), words=command))
+            to = Served(running.enter_context(server.dial()), server)
+        time.sleep(1.5)  # in clear
+        start = time.monotonic()
+        starttls(to.client)
+        to.client.sendall(record(HANDSHAKE, client_hello())[:9])
+        to.client.settimeout(0.1)
+        told = b"nothing yet"
+        while told and time.monotonic() < start + PATIENCE:
+            try:
+                told = to.client.recv(100)
+            except TimeoutError:
+                to.client.send(words)
+        assert 1 <= time.monotonic() - start < 5
+        assert told == b""
+        to.client.close()
+        assert ending_of(to)[0] == "deadline"
+
+
+def test_no_deadline_of_a_handshake_once_it_is_done(
+    pair: tuple[str, str], contexts: Contexts
+) -> None:
+    command = (sys.executable, "-c", MAIN.format(SHORT))
+    peer = contexts.peer(TLS_1_3)
+    with Server(*flags(pair), words=command) as server, server.dial() as client:
+        starttls(client)
+        up(client, peer)
+        time.sleep(1.7)
+        client.sendall(peer.says(b"QUIT\r\n"))
+        assert read_all(client, peer) == b"221 h.example\r\n"
+        assert server.next()["ending"] == "quit"
