@@ -58,8 +58,7 @@ def run(settings: Settings) -> int:
 
 def handed_over() -> tuple[int, int]:
     """The descriptors to read from and write to: systemd's, or else standard input and output."""
-    descriptors = peer.listen_fds(os.environ)
-    if descriptors:
+    if descriptors := peer.listen_fds(os.environ):
         return descriptors[0], descriptors[0]
     return 0, 0 if is_open(0) and not is_open(1) else 1
 
@@ -99,16 +98,16 @@ def answer(
         starttls = certificate.is_offered(settings)
     session = settings.session(starttls)
     start = time.monotonic()
-    end = start + settings.session_timeout
     for fd in (reading, writing):
         os.set_blocking(fd, False)
     try:
-        ending = converse(session, reading, writing, settings, end)
+        ending = converse(session, reading, writing, settings, start + settings.session_timeout)
     except Exception as error:  # a fault of ours costs the client no more than this session
         from null521 import fault
 
         ending = "fault"
         settings.warnings.append(fault.line(error))
+        send(writing, fault.refusal(session), 0.0, time.monotonic() + LINGER_SECONDS)
     finally:
         for fd in (reading, writing):
             if os.isatty(fd):  # otherwise the shell would find it so
@@ -129,10 +128,9 @@ def converse(session: Session, reading: int, writing: int, settings: Settings, e
     """
     speaker: Session | Secured = session
     unsent = session.greeting()
-    begun = 0.0  # when the handshake of TLS did
+    begun = end  # when the handshake of TLS did
     while True:
-        in_handshake = speaker is not session and not session.tls
-        until = min(end, begun + HANDSHAKE_SECONDS) if in_handshake else end
+        until = end if session.in_clear or session.tls else min(end, begun + HANDSHAKE_SECONDS)
         ending = send(writing, unsent, settings.idle_timeout, until) or speaker.ending
         if ending:
             return ending

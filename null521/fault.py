@@ -1,9 +1,13 @@
-"""What is said of an exception that nobody has expected.
+"""What is said of an exception that nobody has expected, and to the client whose session it ends.
 
 Imported only once there is one. It must not know what was being done.
 """
 
 import os
+
+MYPY = False
+if MYPY:
+    from null521.session import Session
 
 
 def line(error: BaseException) -> str:
@@ -15,3 +19,11 @@ def line(error: BaseException) -> str:
         name = os.path.basename(trace.tb_frame.f_code.co_filename)
         where = f" at {name}:{trace.tb_lineno}"
     return f"a fault of null521's own: {error!a:.300}{where}"
+
+
+def refusal(session: "Session") -> bytes:
+    """The last 521 for a client that is in clear, if there is no fault in that as well."""
+    try:
+        return session.refusal() if session.in_clear else b""
+    except Exception:
+        return b""

@@ -87,6 +87,7 @@ class Session:
         self.ending = ""  # "quit" or "limit" once the last reply has been given
         self.asked_for_tls = False  # the driver is to call starttls() next
         self.has_more = False  # the driver is to call receive(b"") once it has sent the replies
+        self.in_clear = True  # until what comes next has to be TLS
         self.tls = ""  # the version, or why the handshake failed; for the record
         self.commands = 0
         self.octets = 0
@@ -144,6 +145,7 @@ class Session:
         if not ready:
             return self._as_octets(NOT_READY) + self.receive(b"")
         self._rest = b""
+        self.in_clear = False
         return self._as_octets(READY)
 
     def secured(self, version: str) -> None:

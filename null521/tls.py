@@ -41,15 +41,19 @@ def context(cert: str, key: str) -> ssl.SSLContext:
 
 
 class Hello:
-    """The records of a ClientHello as they come, until it is whole."""
+    """The records of a ClientHello as they come, until it is whole.
+
+    rest: what has come after it.
+    """
 
     def __init__(self) -> None:
+        self.rest = b""
         self._octets = b""
         self._message = b""  # of the handshake, without record headers
         self._at = 0  # where the next record begins
 
     def receive(self, octets: bytes) -> bytes:
-        """All octets so far once OpenSSL may see them, b"" until then.
+        """All octets so far but the rest once OpenSSL may see them, b"" until then.
 
         ValueError if they claim too much. What is no ClientHello, OpenSSL refuses at once.
         """
@@ -69,8 +73,11 @@ class Hello:
                 claimed = 4 + int.from_bytes(self._message[1:4])
                 if claimed > MAX_HELLO:
                     raise ValueError(f"a ClientHello of {claimed} octets")
-                if len(self._message) >= claimed:
-                    return self._octets
+                if len(self._message) > claimed:  # RFC 8446, 5.1
+                    raise ValueError("a record that goes on behind the ClientHello")
+                if len(self._message) == claimed:
+                    self.rest = self._octets[self._at :]
+                    return self._octets[: self._at]
         if len(self._octets) > MAX_HELLO:
             raise ValueError(f"a ClientHello of more than {MAX_HELLO} octets")
         return b""
@@ -88,6 +95,7 @@ class Secured:
         self._context = context
         self._left = max_octets
         self._ending = ""
+        self._is_closed = False  # by the client, which can still be answered
         self._hello: Hello | None = Hello()  # until OpenSSL has the last ClientHello
         self._incoming, self._outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
         self._tls: ssl.SSLObject | None = None
@@ -115,11 +123,14 @@ class Secured:
             said = self._decrypt(octets)
             if self.is_up and not self._unencrypted:
                 self._encrypt(self._session.receive(said))
+            if self._is_closed and not self.has_more:
+                self._ending = "eof"
         except (ssl.SSLError, ValueError) as error:
             self._ending = "tls"
             self._session.tls = f"failed: {reason(error)}"
-            # The alert that tells the client why.
-            return self._outgoing.read() if self._tls else DECODE_ERROR
+            # The alert that tells the client why; OpenSSL makes its own.
+            alert = DECODE_ERROR if isinstance(error, ValueError) else b""
+            return self._outgoing.read() + alert
         if self.ending:
             self._close()
         return self._outgoing.read()
@@ -134,11 +145,12 @@ class Secured:
 
     def _decrypt(self, octets: bytes) -> bytes:
         """What the client has said. ssl.SSLError or ValueError if TLS has failed."""
+        rest = b""
         if self._hello:
             octets = self._hello.receive(octets)
             if not octets:
                 return b""
-            self._hello = None
+            rest, self._hello = self._hello.rest, None
         if self._tls is None:
             self._tls = self._context.wrap_bio(self._incoming, self._outgoing, server_side=True)
         self._incoming.write(octets)
@@ -151,11 +163,11 @@ class Secured:
             self._encrypt(b"")
             while not self._unencrypted and (piece := self._tls.read(2**14)):
                 said += piece
-            self._ending = self._ending if self._unencrypted else "eof"
+            self._is_closed = not self._unencrypted
         except ssl.SSLWantReadError:
             if not self.is_up and self._asks_again():
                 self._hello = Hello()
-        return said
+        return said + self._decrypt(rest) if rest else said
 
     def _asks_again(self) -> bool:
         """Whether what OpenSSL has just said asks for another ClientHello."""
@@ -180,5 +192,6 @@ class Secured:
 
 def reason(error: Exception) -> str:
     """Why, in words: OpenSSL's reason, where it has one."""
-    words = getattr(error, "reason", None) or getattr(error, "strerror", None) or error
-    return str(words).partition(" (_ssl.c")[0].lower().replace("_", " ")
+    if words := getattr(error, "reason", None):
+        return str(words).lower().replace("_", " ")
+    return str(getattr(error, "strerror", None) or error).partition(" (_ssl.c")[0]

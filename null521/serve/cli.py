@@ -26,6 +26,7 @@ DESCRIPTORS = 64  # kept for other things than connections; fewer are needed
 STATUS_SECONDS = 5.0  # how often systemd is told the status
 FLUSH_SECONDS = 3.0  # how long to wait for a slow log at the end
 POLL_SECONDS = 0.02
+STOPPING = (signal.SIGTERM, signal.SIGINT)
 
 # What one connection under TLS can hold at most, in octets: OpenSSL's buffers during a handshake.
 TLS_OCTETS = 48 * 2**10
@@ -54,6 +55,8 @@ def run(arguments: list[str], environ: Mapping[str, str] = os.environ) -> int:
     EX_CONFIG, before any client is answered, if a setting is invalid or what was handed over is no
     listening socket; EX_OSERR if it cannot listen where it should.
     """
+    # What stops a server has to wait until somebody listens to it.
+    signal.pthread_sigmask(signal.SIG_BLOCK, STOPPING)
     _open_standard_streams()
     settings = serve_settings.read(arguments, environ)
     status = os.EX_CONFIG
@@ -180,8 +183,9 @@ async def _serve(
     def stop() -> None:
         (at_once if stopping.is_set() else stopping).set()
 
-    for number in (signal.SIGTERM, signal.SIGINT):
+    for number in STOPPING:
         loop.add_signal_handler(number, stop)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, STOPPING)
     server.listen(listeners)
     scrapes = []
     for listener in scraped:
@@ -207,6 +211,8 @@ async def _serve(
     queue.flush()
     await _until(queue.is_empty, FLUSH_SECONDS, at_once)
     queue.close()
+    # One more changes nothing, and must not end it by the signal once the handlers are removed.
+    signal.pthread_sigmask(signal.SIG_BLOCK, STOPPING)
 
 
 async def _until_signalled(

@@ -98,13 +98,15 @@ class Connection:
     def fail(self, error: Exception) -> None:
         """A fault of ours: refuse the client in clear if its session is, and close."""
         server = self._server
-        server.log.put(record.of_fault(fault.line(error)))
-        if server.clients.is_open(self):
-            with contextlib.suppress(Exception):
-                if self._speaker is self._session and not self._unsent:
-                    self._socket.send(self._session.refusal())
-            self._remember("fault")
-        self.close()
+        try:
+            server.log.put(record.of_fault(fault.line(error)))
+            if server.clients.is_open(self):
+                with contextlib.suppress(OSError):
+                    if not self._unsent:
+                        self._socket.send(fault.refusal(self._session))
+                self._remember("fault")
+        finally:
+            self.close()
 
     def _greet(self) -> None:
         """Begin the session, unless the client's network has too many already."""

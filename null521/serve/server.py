@@ -20,6 +20,7 @@ from null521 import certificate, record
 from null521.peer import plain_address
 from null521.serve.clients import TICK, Clients
 from null521.serve.connection import Connection
+from null521.serve.listening import BACKLOG
 from null521.serve.log import LogQueue
 from null521.serve.poller import Poller
 from null521.serve.settings import ServeSettings
@@ -36,7 +37,6 @@ SILENCE = 60.0  # seconds before the warning is repeated
 CERTIFICATE_AGE = 3600.0  # seconds until it is read again, because it may have been renewed
 CERTIFICATE_RETRY = 60.0  # the same while it is unusable: it may be written just now
 CONTEXT_USES = 1000  # of one TLS context, which holds 1.2 KB for each
-CERTIFICATE_RETRY = 60.0  # the same, while it is unusable: it may be written just now
 
 # What accept(2) fails with when something has run out, and not for what the client did.
 SCARCE = (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM)
@@ -78,12 +78,12 @@ class Server:
     def stop(self) -> None:
         """Take no connections but those that wait already; sessions go on."""
         for listener in self._listeners:
-            self._accept(listener, int(listener.family))
+            self._accept(listener, int(listener.family), BACKLOG + 1)
             self._loop.remove_reader(listener.fileno())
         self._listeners = ()
 
-    def _accept(self, listener: Socket, family: int) -> None:
-        for _ in range(BATCH):
+    def _accept(self, listener: Socket, family: int, most: int = BATCH) -> None:
+        for _ in range(most):
             try:
                 fd, address = listener._accept()  # type: ignore[attr-defined]
             except BlockingIOError:

@@ -97,23 +97,31 @@ def test_half_close_after_quit(driver: Driver) -> None:
 
 
 @pytest.mark.parametrize(
-    ("octets", "replies"),
+    ("flags", "octets", "replies"),
     [
-        (b"NOOP\r\n" * 10_000, 102),
-        (b"x" * 10_000_000, 2),
-        (b"RCPT TO:<" + b"x" * 2000 + b">\r\n" + b"y" * 2048, 3),
-        (
-            (b"RCPT TO:<" + b"x" * 1989 + b">\r\n") * 40,
-            34,
-        ),  # 2001 octets each: 65536 is in the 33rd
-        (b"NOOP\r\nQUIT\r\n" + b"z" * 1_000_000, 2),
+        ([], b"NOOP\r\n" * 10_000, 5002),
+        (["--max-commands=100"], b"NOOP\r\n" * 10_000, 102),
+        ([], b"x" * 10_000_000, 2),
+        ([], b"RCPT TO:<" + b"x" * 2000 + b">\r\n" + b"y" * 2048, 3),
+        # 2001 octets each: 1,000,000 is in the 500th, and 65536 in the 33rd.
+        ([], (b"RCPT TO:<" + b"x" * 1989 + b">\r\n") * 600, 501),
+        (["--max-octets=65536"], (b"RCPT TO:<" + b"x" * 1989 + b">\r\n") * 40, 34),
+        ([], b"NOOP\r\nQUIT\r\n" + b"z" * 1_000_000, 2),
     ],
-    ids=["10,000 commands", "10 MB without line end", "a long line", "octets", "after QUIT"],
+    ids=[
+        "10,000 commands",
+        "10,000 commands where 100 are allowed",
+        "10 MB without line end",
+        "a long line",
+        "octets",
+        "octets where 65536 are allowed",
+        "after QUIT",
+    ],
 )
 def test_last_reply_arrives_whole_where_a_bound_is_hit(
-    driver: Driver, octets: bytes, replies: int
+    driver: Driver, flags: list[str], octets: bytes, replies: int
 ) -> None:
-    with driver() as to:
+    with driver(*flags) as to:
         to.client.sendall(octets)
         to.client.shutdown(socket.SHUT_WR)
         quits = b"QUIT" in octets

@@ -4,6 +4,7 @@ import os
 import signal
 import socket
 import subprocess
+import sys
 import time
 from contextlib import ExitStack
 from pathlib import Path
@@ -12,6 +13,7 @@ import pytest
 from helpers.program import (
     BYE,
     GREETING,
+    MAIN,
     PATIENCE,
     REFUSED,
     SERVE,
@@ -215,6 +217,54 @@ def test_descriptors_closed(closed: tuple[int, ...], log: str) -> None:
 def test_it_stops_at_once_when_nothing_is_open(number: signal.Signals) -> None:
     with Server("--grace=3600") as server:
         assert server.stop(number) == []
+
+
+# The moment before its handlers are set, in which the signal comes; and the one after they are.
+EARLY = """
+import os, signal
+from null521.serve import listening
+real = listening.sockets
+def sockets(*given):
+    os.kill(os.getpid(), signal.{})
+    return real(*given)
+listening.sockets = sockets
+"""
+LATE = """
+import asyncio, os, signal
+real = asyncio.Runner.close
+def close(self):
+    os.kill(os.getpid(), signal.{})
+    real(self)
+    os.kill(os.getpid(), signal.{})
+asyncio.Runner.close = close
+"""
+
+
+@pytest.mark.parametrize("loop", ["import uvloop", "import sys; sys.modules['uvloop'] = None"])
+@pytest.mark.parametrize("name", ["SIGTERM", "SIGINT"])
+@pytest.mark.parametrize("code", [EARLY, LATE], ids=["early", "late"])
+def test_a_signal_never_ends_it_without_its_consent(loop: str, name: str, code: str) -> None:
+    words = (sys.executable, "-c", MAIN.replace("{}", loop + code.replace("{}", name)))
+    with Server(words=words) as server:
+        assert (server.rest() if code is EARLY else server.stop()) == []
+
+
+@pytest.mark.parametrize("words", [SERVE, SERVE_WITHOUT_UVLOOP], ids=["uvloop", "asyncio"])
+def test_all_that_wait_when_it_is_stopped_are_answered(words: tuple[str, ...]) -> None:
+    with Server(words=words, listen=["127.0.0.1:0"]) as server, ExitStack() as open_until_here:
+        server.process.send_signal(signal.SIGSTOP)
+        clients = [
+            open_until_here.enter_context(server.dial(f"127.0.{number}.1"))
+            for number in range(250)
+            for _ in range(2)
+        ]
+        server.process.terminate()
+        server.process.send_signal(signal.SIGCONT)
+        for client in clients:
+            client.sendall(b"QUIT\r\n")
+        told = [Served(client, server).read_all() for client in clients]
+        assert told == [REFUSED + BYE] * len(clients)
+        assert [entry["ending"] for entry in server.rest()] == ["quit"] * len(clients)
 
 
 def test_sessions_may_end_within_the_grace_time() -> None:

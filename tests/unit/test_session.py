@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from null521.session import DIALOGUE, MAX_MAILBOX, MAX_RECIPIENTS, STAGES, Session
+from null521.session import DIALOGUE, ENOUGH, MAX_MAILBOX, MAX_RECIPIENTS, STAGES, Session
 
 HOST = "canon.inria.fr"
 TEXT = f"{HOST} is configured NOT to accept any mail."
@@ -33,6 +33,14 @@ stages = st.sampled_from(STAGES)
 def small(stage: str) -> Session:
     """A session whose bounds are near enough to be hit."""
     return Session(HOST, TEXT, stage, max_commands=20, max_line=64, max_octets=400)
+
+
+def everything(session: Session, octets: bytes) -> bytes:
+    """All replies to these octets, of which one call gives no more than are enough for it."""
+    replies = session.receive(octets)
+    while session.has_more:
+        replies += session.receive(b"")
+    return replies
 
 
 def codes(octets: bytes) -> list[int]:
@@ -231,17 +239,19 @@ def test_octets_after_starttls_count_under_tls() -> None:
 
 
 def test_default_limits() -> None:
-    assert codes(Session(HOST, TEXT).receive(b"NOOP\n" * 101)) == [521] * 101
-    session = Session(HOST, TEXT, "rcpt")
-    assert codes(session.receive(b"NOOP\n" * 100)) == [250] * 100
-    assert codes(session.receive(b"NOOP\n")) == [521]
+    for stage, code in ("greeting", 521), ("rcpt", 250):
+        session = Session(HOST, TEXT, stage)
+        assert codes(everything(session, b"NOOP\n" * 5000)) == [code] * 5000
+        assert (session.commands, session.ending) == (5000, "")
+        assert codes(session.receive(b"NOOP\n")) == [521]
+        assert session.ending == "limit"
     for length, ending in (2047, ""), (2048, "limit"):
         session = Session(HOST, TEXT, "rcpt")
         session.receive(b"x" * length)
         assert session.ending == ending
-    for octets, ending in (65536, ""), (65537, "limit"):
+    for octets, ending in (1_000_000, ""), (1_000_001, "limit"):
         session = Session(HOST, TEXT, "rcpt")
-        session.receive(b"\n".join([b"x" * 1023] * 65)[:octets])
+        everything(session, b"\n".join([b"x" * 1023] * 977)[:octets])
         assert (session.octets, session.ending) == (octets, ending)
 
 
@@ -349,3 +359,41 @@ def test_starttls_counts_as_a_command() -> None:
     assert session.receive(b"STARTTLS\r\nNOOP\r\n") == b""
     assert codes(session.starttls(ready=False)) == [454, 521]
     assert session.ending == "limit"
+
+
+@given(st.integers(1, 400), st.lists(st.integers(0, 4000), max_size=4))
+def test_replies_in_steps_are_the_same_replies(count: int, cuts: list[int]) -> None:
+    """However much a client pipelines, one call gives little more than ENOUGH octets."""
+    said = b"EHLO x\r\nMAIL FROM:<a@b>\r\n" + b"RCPT TO:<c@d>\r\n" * count + b"QUIT\r\nNOOP\r\n"
+    session, replies = Session(HOST, TEXT, "rcpt"), b""
+    edges = [0, *sorted(min(cut, len(said)) for cut in cuts), len(said)]
+    for start, end in pairwise(edges):
+        step = session.receive(said[start:end])
+        while True:
+            assert len(step) < ENOUGH + 600
+            assert not (session.has_more and session.ending)
+            replies += step
+            if not session.has_more:
+                break
+            assert len(step) >= ENOUGH
+            step = session.receive(b"")
+    assert codes(replies) == [250, 250, *[521] * count, 221]
+    assert (session.recipient_count, session.ending) == (count, "quit")
+
+
+def test_the_bound_of_octets_holds_for_what_is_answered_in_steps() -> None:
+    session = Session(HOST, TEXT, "rcpt", max_octets=600)
+    replies = everything(session, b"NOOP\r\n" * 101)
+    assert codes(replies) == [250] * 100 + [521]
+    assert session.ending == "limit"
+
+
+@pytest.mark.parametrize("stage", ["mail", "rcpt"])
+def test_starttls_has_no_parameters(stage: str) -> None:
+    session = Session(HOST, TEXT, stage, starttls=True)
+    assert session.receive(b"STARTTLS x\r\n") == b"501 STARTTLS has no parameters\r\n"
+    assert not session.asked_for_tls
+    session.receive(b"EHLO x\r\n")
+    assert session.receive(b"starttls  x y\r\n") == b"501 5.5.4 STARTTLS has no parameters\r\n"
+    assert session.receive(b"STARTTLS \t\r\n") == b""
+    assert session.asked_for_tls

@@ -4,7 +4,7 @@ import pytest
 
 from null521.serve.clients import SECONDS, TICK, Clients, Counts
 from null521.serve.settings import ServeSettings
-from null521.settings import LINGER_SECONDS
+from null521.settings import HANDSHAKE_SECONDS, LINGER_SECONDS
 
 NOW = 1000.0
 
@@ -15,7 +15,7 @@ class FakeClient:
     def __init__(self, clients: Clients, start: float = NOW) -> None:
         self.start = self.last_active = start
         self.tick = 0
-        self.network: str | bytes = ""
+        self.address = b""
         self.calls: list[str] = []
         self._clients = clients
         self.now = start
@@ -155,15 +155,114 @@ def test_a_network_is_forgotten_when_its_last_client_leaves() -> None:
     clients = clients_by()
     first, second = (entered(clients, address="192.0.2.1") for _ in range(2))
     clients.leave(first)
-    assert clients._per_network == {"192.0.2.1": 1}
+    assert clients._per_network == {b"\xc0\0\2\1": 1, b"\xc0\0\2": 1}
     clients.leave(second)
     assert clients._per_network == {}
+    third = entered(clients, address="2001:db8::1")
+    assert set(clients._per_network.values()) == {1}
+    clients.leave(third)
+    clients.leave(third)
+    assert clients._per_network == {}
+
+
+def turned_away(clients: Clients, address: str) -> str:
+    """The setting for which a client from there is turned away, which is gone then; "" if none."""
+    before = clients.counts.limits.copy()
+    somebody = Somebody(clients)
+    assert clients.enter(somebody)
+    welcome = clients.count(somebody, address)
+    clients.end(somebody, "too-many", 0, NOW)
+    clients.leave(somebody)
+    (setting,) = (clients.counts.limits - before) or [""]
+    assert welcome == (setting == "")
+    return setting
+
+
+@pytest.mark.parametrize(
+    ("addresses", "share", "inside", "outside"),
+    [
+        # The /24 has four times what an address has, a /56 twice what a /64 has, a /48 four times.
+        ("192.0.2.{}", 4, "192.0.2.255", "192.0.3.0"),
+        ("2001:db8:1:20{:02x}::1", 2, "2001:db8:1:20ff::1", "2001:db8:1:2100::1"),
+        ("2001:db8:1:{:02x}00::1", 4, "2001:db8:1:ffff::1", "2001:db8:2::1"),
+    ],
+    ids=["/24", "/56", "/48"],
+)
+def test_a_network_has_a_share(addresses: str, share: int, inside: str, outside: str) -> None:
+    """No matter from how many of its addresses it calls."""
+    clients = clients_by(max_per_client=3)
+    first, *_ = [entered(clients, address=addresses.format(n)) for n in range(3 * share)]
+    for _ in range(2):
+        assert turned_away(clients, inside) == "max-per-client"
+    assert turned_away(clients, outside) == ""
+    clients.end(first, "quit", 1, NOW)
+    assert turned_away(clients, inside) == "max-per-client"  # it may be lingering
+    clients.leave(first)
+    assert turned_away(clients, inside) == ""
+
+
+def test_the_last_sixteenth_is_for_networks_without_a_client() -> None:
+    clients = clients_by(max_connections=32, max_per_client=100)
+    known = [entered(clients, address="192.0.2.1") for _ in range(30)]
+    assert turned_away(clients, "192.0.2.1") == "max-connections"
+    assert turned_away(clients, "192.0.2.2") == "max-connections"
+    new = entered(clients, address="198.51.100.1")
+    assert turned_away(clients, "198.51.100.1") == "max-connections"
+    other = entered(clients, address="2001:db8::1")
+    assert clients.enter(Somebody(clients)) is False
+    for client in (new, other, known.pop()):
+        clients.end(client, "quit", 1, NOW)
+        clients.leave(client)
+
+
+def test_local_clients_need_no_network_of_their_own() -> None:
+    clients = clients_by(max_connections=16, max_per_client=100)
+    for _ in range(16):
+        entered(clients)
+
+
+# TLS.
+
+
+def test_max_tls() -> None:
+    """In a handshake or after it, until the session is over."""
+    clients = clients_by(max_tls=2)
+    first, second, third = (entered(clients) for _ in range(3))
+    assert clients.secure(first, NOW) is True
+    assert clients.secure(second, NOW) is True
+    clients.secured(first)
+    for _ in range(2):
+        assert clients.secure(third, NOW) is False
+    assert dict(clients.counts.limits) == {"max-tls": 2}
+    clients.end(first, "quit", 1, NOW)
+    assert clients.secure(third, NOW) is True
+    fourth = entered(clients)
+    assert clients.secure(fourth, NOW) is False
+    clients.end(second, "eof", 1, NOW)
+    assert clients.secure(fourth, NOW) is True
+
+
+def test_a_handshake_has_a_deadline_of_its_own() -> None:
+    clients = clients_by(max_tls=10, session_timeout=60.0, idle_timeout=30.0)
+    slow, done, later, clear = (entered(clients) for _ in range(4))
+    for client, when in ((slow, NOW + 1), (done, NOW + 1), (later, NOW + 2)):
+        assert clients.secure(client, when)
+    clients.secured(done)
+    clients.keep_deadlines(NOW + 1 + HANDSHAKE_SECONDS - TICK)
+    assert slow.calls == []
+    clients.keep_deadlines(NOW + 1 + HANDSHAKE_SECONDS)
+    assert (slow.calls, later.calls) == (["deadline"], [])
+    clients.keep_deadlines(NOW + 29)
+    assert (slow.calls, later.calls) == (["deadline"], ["deadline"])
+    assert (done.calls, clear.calls) == ([], [])
+    assert HANDSHAKE_SECONDS == 10.0
 
 
 def test_local_clients_are_not_counted() -> None:
     clients = clients_by(max_per_client=1)
     first, second = entered(clients), entered(clients)
-    assert first.network == second.network == ""
+    assert first.address == second.address == b""
+    assert clients._per_network == {}
     clients.leave(first)
     clients.leave(second)
 

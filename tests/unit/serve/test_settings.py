@@ -14,6 +14,8 @@ GOOD: list[tuple[str, str, object]] = [
     ("listen", "127.0.0.1:25", ("127.0.0.1:25",)),
     ("max-connections", "1", 1),
     ("max-per-client", "100", 100),
+    ("max-tls", "0", 0),
+    ("log-budget", "1", 1),
     ("exit-idle", "0", 0.0),
     ("grace", "2.5", 2.5),
     ("proxy-protocol", "192.0.2.1", (ip_network("192.0.2.1/32"),)),
@@ -28,6 +30,8 @@ MORE_GOOD: list[tuple[str, str, object]] = [
     ("listen", "/" + "x" * 106, ("/" + "x" * 106,)),  # 107 octets: unix(7)
     ("listen", " ".join(["/s"] * 64), ("/s",) * 64),
     ("listen", "*:25\t*:26\n", ("*:25", "*:26")),
+    ("max-tls", "500", 500),
+    ("log-budget", "1073741824", 2**30),
     ("exit-idle", "3600", 3600.0),
     ("grace", "0", 0.0),
     ("proxy-protocol", "", ()),
@@ -58,6 +62,8 @@ BAD = [
     ),
     ("max-connections", ["", "0", "many"]),
     ("max-per-client", ["0", "-1"]),
+    ("max-tls", ["", "-1", "00", "1.5", "1073741825"]),
+    ("log-budget", ["", "0", "-1", "1.5", "1073741825"]),
     ("exit-idle", ["", "-1", "3601", "never", "00", "1e3"]),
     ("grace", ["", "nan", "3601"]),
     ("proxy-protocol", ["yes", "192.0.2.1/24", "192.0.2.256", "192.0.2.1:25", "2001:db8::/129"]),
@@ -95,6 +101,8 @@ def test_defaults() -> None:
         "listen": (),
         "max-connections": 10000,
         "max-per-client": 100,
+        "max-tls": 0,
+        "log-budget": 32768,
         "exit-idle": 0.0,
         "grace": 5.0,
         "proxy-protocol": (),
@@ -113,6 +121,7 @@ def test_defaults() -> None:
         ("grace", "seconds, at most 3600"),
         ("proxy-protocol", "IP addresses or networks, as 192.0.2.1 or 2001:db8::/32, or nothing"),
         ("max-connections", "a whole number from 1 to 1073741824"),
+        ("max-tls", "a whole number, at most 1073741824"),
     ],
 )
 def test_a_fault_says_what_is_valid(name: str, right: str) -> None:

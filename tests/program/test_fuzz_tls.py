@@ -1,0 +1,15 @@
+"""A few of the conversations that tests/system/bench/fuzz_tls.py holds by the hundred thousand."""
+
+import time
+
+import pytest
+from fuzz_tls import MAX_GROWTH, WAYS, fuzz
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_mutated_conversations(way: str) -> None:
+    """Never the same; fuzz() raises at a fault, and names the seed."""
+    endings, growth = fuzz(way, 1500, str(time.time()))
+    assert {"tls", "eof", "quit", "limit"} <= set(endings)
+    assert endings.total() == 1500
+    assert growth < MAX_GROWTH
