@@ -58,9 +58,20 @@ class ServerCollector(Collector):
         yield CounterMetricFamily(
             "null521_records_dropped", "Records that no log has accepted.", server.log.lost
         )
+        yield CounterMetricFamily(
+            "null521_records_summed",
+            "Connections without a record of their own, because of log-budget.",
+            server.log.summed,
+        )
         yield GaugeMetricFamily(
             "null521_open_connections", "Connections in session.", server.clients.open
         )
+        tls = GaugeMetricFamily(
+            "null521_tls_connections", "Connections that use TLS, by its state.", labels=["state"]
+        )
+        for state, number in server.clients.tls_by_state().items():
+            tls.add_metric([state], number)
+        yield tls
         seconds = HistogramMetricFamily(
             "null521_session_seconds", "How long sessions lasted, from accept to their end."
         )

@@ -91,7 +91,7 @@ def test_names_are_as_prometheus_has_them(port: int) -> None:
     ours = [family for family in found if family.name.startswith("null521_")]
     others = [family.name for family in found if family not in ours]
     assert all(name.startswith("process_") for name in others)
-    assert len(ours) == len({family.name for family in ours}) == 6
+    assert len(ours) == len({family.name for family in ours}) == 8
     for family in ours:
         assert re.fullmatch(r"[a-z0-9]+(_[a-z]+)+", family.name)
         assert family.documentation.endswith(".")
