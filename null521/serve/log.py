@@ -29,6 +29,7 @@ from null521.record import ERROR, NOTICE, REFUSED, SUMMED, TROUBLE, WARNING, Fie
 MAX_WAITING = 8 * 2**20  # octets of records that wait; each needs some 50 more
 BATCH = 256  # records handed over before the connections get their turn
 SOONEST, LATEST = 0.001, 0.05  # seconds until a place that is full is tried again
+EAGER = 0.02  # for so many seconds, it is tried with each record too: a loop's turn may take long
 BURST = 3600  # how many seconds' worth of the budget may go out at once
 OVERHEAD = 700  # octets by which an entry in the journal is larger than its record, about
 NOTICE_SECONDS = 10.0  # how often it is said what was summed up or lost, while that goes on
@@ -55,7 +56,8 @@ class LogQueue:
         self._waiting: deque[bytes] = deque()
         self._octets = 0  # in all that waits
         self._again: Handle | None = None
-        self._delay = SOONEST
+        self._is_full = False
+        self._full_since = 0.0  # while it is: since it took the last record
         self._datagrams = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
         self._datagrams.setblocking(False)
         # By default there is room for a few dozen long records on their way: socket(7).
@@ -83,7 +85,7 @@ class LogQueue:
         else:
             self._waiting.append(octets)
             self._octets += len(octets)
-            if self._again is None:
+            if self._again is None or time.monotonic() < self._full_since + EAGER:
                 self._hand_over()
 
     def is_empty(self) -> bool:
@@ -98,25 +100,33 @@ class LogQueue:
 
     def close(self) -> None:
         """Count what still waits as lost, and say so wherever that is accepted."""
-        for timer in (self._again, self._notice):
-            if timer:
-                timer.cancel()
-        self._again = self._notice = None
         self._lose_sums()
         self._lose(len(self._waiting))
         self._waiting.clear()
         self._octets = 0
+        for timer in (self._again, self._notice):
+            if timer:
+                timer.cancel()
+        self._again = self._notice = None
         if self._unreported_lost:
-            octets = self._encode(self._losses())
-            for place in self._places:
-                with contextlib.suppress(OSError):
-                    place(self._datagrams, octets)
-                    break
+            self._say_at_last(self._losses())
+            self._unreported_lost = 0
         self._places = []  # nothing is taken any more
         self._datagrams.close()
 
-    def _hand_over(self) -> None:
+    def _say_at_last(self, record: Record) -> None:
+        """To the first place that has room for it, or else to standard error."""
+        for place in self._places:
+            with contextlib.suppress(OSError):
+                return place(self._datagrams, self._encode(record))
+        with contextlib.suppress(OSError):
+            to_stderr(self._datagrams, encoded(record))
+
+    def _try_again(self) -> None:
         self._again = None
+        self._hand_over()
+
+    def _hand_over(self) -> None:
         moved = 0
         try:
             if self._notice_is_due:
@@ -129,12 +139,17 @@ class LogQueue:
             if not self._waiting:
                 self._tell_losses()
         except BlockingIOError:
-            self._delay = SOONEST if moved else min(2 * self._delay, LATEST)
-            self._again = self._loop.call_later(self._delay, self._hand_over)
+            now = time.monotonic()
+            if moved or not self._is_full:
+                self._is_full, self._full_since = True, now
+            if self._again is None:
+                delay = min(max(SOONEST, (now - self._full_since) / 2), LATEST)
+                self._again = self._loop.call_later(delay, self._try_again)
             return
-        self._delay = SOONEST
-        if self._waiting:
-            self._again = self._loop.call_soon(self._hand_over)
+        self._is_full = False
+        if self._again:
+            self._again.cancel()
+        self._again = self._loop.call_soon(self._try_again) if self._waiting else None
 
     def _is_accepted(self, octets: bytes) -> bool:
         """Whether some place has accepted it; BlockingIOError if one exists and is full."""
