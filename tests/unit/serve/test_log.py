@@ -369,9 +369,11 @@ def test_no_more_than_an_hour_is_saved_up(
     assert queue.summed == 1
 
 
+@pytest.mark.parametrize("seconds", [1, 2])
 def test_the_sums_are_of_the_budget_too(
-    log: socket.socket, loop: asyncio.AbstractEventLoop, clock: Clock
+    log: socket.socket, loop: asyncio.AbstractEventLoop, clock: Clock, seconds: int
 ) -> None:
+    """Whether it has room for them or not; each would have room for a session without them."""
     one = session(0)
     queue = LogQueue("journal", loop, cost(one))
     for _ in range(BURST + 1):
@@ -380,7 +382,7 @@ def test_the_sums_are_of_the_budget_too(
     while not queue.is_empty():
         let_run(loop, 0.001)
         arrived(log)
-    clock.now += 2
+    clock.now += seconds
     queue.flush()
     assert arrived(log) == [outbox.SUM.format(1, "quit 1")]
     for _ in range(2):
