@@ -7,7 +7,7 @@ is about, nor be called while a client still waits. serve/log.py does the same f
 import os
 import select
 
-from null521.record import Record
+from null521.record import Fields, Record
 
 # What is costly to import is imported below, where it is used: one run needs one place.
 
@@ -38,9 +38,7 @@ def write(log: str, record: Record) -> None:
     Standard error is the last resort; a handler points it at /dev/null if it is the client's. Never
     raises because of a place, and returns within about TIMEOUT seconds.
     """
-    for place in PLACES[log]:
-        if WRITERS[place](record):
-            return
+    any(WRITERS[place](record) for place in PLACES[log])
 
 
 def warn(log: str, record: Record) -> None:
@@ -111,13 +109,11 @@ def _to_descriptor_2(line: bytes) -> bool:
 
 def journal_fields(record: Record) -> list[bytes]:
     """NAME=value for each field; values have no line ends (record.py)."""
-    fields = [
-        ("MESSAGE_ID", record.message_id),
-        ("MESSAGE", record.message),
-        ("PRIORITY", str(record.priority)),
-        ("SYSLOG_IDENTIFIER", IDENTIFIER),
-        ("SYSLOG_PID", str(os.getpid())),
-    ] + [("NULL521_" + name, value) for name, value in record.fields]
+    fields: Fields = [
+        ("MESSAGE_ID", record.message_id), ("MESSAGE", record.message),
+        ("PRIORITY", record.priority), ("SYSLOG_IDENTIFIER", IDENTIFIER),
+        ("SYSLOG_PID", os.getpid()), *[("NULL521_" + name, value) for name, value in record.fields],
+    ]  # fmt: skip
     return [f"{name}={value}".encode("utf-8", "replace") for name, value in fields]
 
 

@@ -27,6 +27,13 @@ ENDINGS = {
     "too-many": NOTICE, "proxy": NOTICE, "stopped": NOTICE,
 }  # fmt: skip
 
+# Printable by Unicode, but nothing is seen of them: Hangul's and Khitan's fillers, Khmer vowels and
+# Mongolian selectors without a shape, an empty Braille cell, an empty note. In plane 14, all are.
+BLANK = "\u034f\u115f\u1160\u17b4\u17b5\u180b\u180c\u180d\u180f\u2800\u3164\uffa0"
+BLANK += "\U00016fe4\U0001d159" + "".join(map(chr, range(0xFE00, 0xFE10)))  # variation selectors
+# What sets off the client's words in a message from ours, and is escaped in them.
+OURS = str.maketrans({c: f"\\x{ord(c):02x}" for c in " ()<>"})
+
 Fields = list[tuple[str, str | int]]
 
 
@@ -60,16 +67,15 @@ def of_session(
     recipients = [mailbox(path, show) for path in session.recipients]
 
     message = f"Refused {address or 'a local client'}"
-    if helo:
-        message += f" ({helo})"
+    message += helo and f" ({quoted(helo)})"
     if sender is not None:
-        message += f", mail from <{sender}>"
+        message += f", mail from <{quoted(sender)}>"
     if recipients:
-        message += ", to " + ", ".join(f"<{recipient}>" for recipient in recipients)
+        message += ", to " + ", ".join(f"<{quoted(recipient)}>" for recipient in recipients)
     if session.recipient_count > len(recipients):
         message += f" and {session.recipient_count - len(recipients)} more"
-    plural = "" if session.commands == 1 else "s"
-    message += f"; {ending} after {session.commands} command{plural}, {seconds:.3f} s"
+    commands = f"{session.commands} command{'s' * (session.commands != 1)}"
+    message += f"; {ending} after {commands}, {seconds:.3f} s"
     if ending == "proxy":
         message += f": {proxy.removeprefix('failed: ')}"
 
@@ -98,17 +104,26 @@ def of_fault(fault: str, priority: int = ERROR) -> Record:
 
 
 def clean(octets: bytes, limit: int) -> str:
-    """What a client said, all but printable characters escaped, cut to `limit` characters.
+    """What a client said, all but visible characters escaped, cut to `limit` characters.
 
-    Printable by Unicode, because we offer SMTPUTF8 (RFC 6531). Escaped are control characters, line
-    ends, what is not UTF-8, marks that turn the direction of writing, and the backslash.
+    Visible by Unicode, because we offer SMTPUTF8 (RFC 6531). Escaped are control characters, line
+    ends, what is not UTF-8, marks that turn the direction of writing, letters without a shape, and
+    the backslash.
     """
     text = octets.replace(b"\\", rb"\\").decode("utf-8", "backslashreplace")
-    if text.isprintable():
-        return text[:limit]
-    return "".join(
-        c if c.isprintable() else c.encode("unicode_escape").decode("ascii") for c in text
-    )[:limit]
+    if not (text.isascii() and text.isprintable()):
+        text = "".join(c if is_visible(c) else c.encode("unicode_escape").decode() for c in text)
+    return text[:limit]
+
+
+def is_visible(character: str) -> bool:
+    """Whether it is printable, and something is seen of it; or it is the ASCII blank."""
+    return character.isprintable() and character not in BLANK and character < "\U000e0000"
+
+
+def quoted(text: str) -> str:
+    """What clean() has made, such that in a message it cannot be taken for our own words."""
+    return text.translate(OURS)[:MAX_MAILBOX]
 
 
 def mailbox(octets: bytes, addresses: str) -> str:

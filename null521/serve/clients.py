@@ -93,6 +93,10 @@ class Clients:
         """How many connections are closing, after their session."""
         return len(self._lingering)
 
+    def tls_by_state(self) -> dict[str, int]:
+        """How many of the open ones use TLS: in the handshake, and after it."""
+        return {"handshake": len(self._handshakes), "secured": len(self._secured)}
+
     def is_open(self, client: Client) -> bool:
         """Whether its session goes on."""
         return client in self._open

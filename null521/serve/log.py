@@ -13,112 +13,146 @@ to it, and the units forbid connect(2), which could lead a client's connection e
 that is full is tried again soon, and later each time that nothing has moved.
 """
 
+import contextlib
 import os
 import select
 import socket
 import time
-from asyncio import AbstractEventLoop, TimerHandle
+from asyncio import AbstractEventLoop, Handle, TimerHandle
 from collections import Counter, deque
 from collections.abc import Callable
 
 from null521 import log
 from null521.jsonline import json_line
-from null521.record import INFO, REFUSED, SUMMED, TROUBLE, WARNING, Record
+from null521.record import ERROR, NOTICE, REFUSED, SUMMED, TROUBLE, WARNING, Fields, Record
 
-MAX_WAITING = 8 * 2**20  # octets of records that wait
+MAX_WAITING = 8 * 2**20  # octets of records that wait; each needs some 50 more
 BATCH = 256  # records handed over before the connections get their turn
 SOONEST, LATEST = 0.001, 0.05  # seconds until a place that is full is tried again
-BURST = 1000  # how many seconds' worth of the budget may go out at once
-SUMMARY_SECONDS = 10.0  # how often sessions over the budget are summed up
+EAGER = 0.02  # for so many seconds, it is tried with each record too: a loop's turn may take long
+BURST = 3600  # how many seconds' worth of the budget may go out at once
+OVERHEAD = 700  # octets by which an entry in the journal is larger than its record, about
+NOTICE_SECONDS = 10.0  # how often it is said what was summed up or lost, while that goes on
 
 LOST = "{} records were lost: the log was too slow or unavailable"
+SUM = "Refused {} more, without a record of each because of log-budget: {}"
 
 
 class LogQueue:
     """Hands records to the first place of `name` that exists, in order, as fast as it accepts them.
 
-    name: a key of log.PLACES. budget: octets of session records a second, on average; sessions over
-    it are summed up. lost: how many records were not accepted, because there was no room here or no
-    place at all.
+    name: a key of log.PLACES. budget: octets a second, on average, of records that clients cause;
+    sessions over it are summed up. lost: how many records were not accepted, because there was no
+    room here or no place at all. summed: how many sessions have no record of their own because of
+    the budget.
     """
 
     def __init__(self, name: str, loop: AbstractEventLoop, budget: int) -> None:
-        self.lost = 0
+        self.lost = self.summed = 0
         self.wants_records = bool(log.PLACES[name])
-        self._unreported = 0  # how many of the lost no warning has counted yet
         self._places = [SENDERS[place] for place in log.PLACES[name]]
         self._encode = json_line if name == "json" else encoded
         self._loop = loop
         self._waiting: deque[bytes] = deque()
         self._octets = 0  # in all that waits
-        self._again: TimerHandle | None = None
-        self._delay = SOONEST
+        self._again: Handle | None = None
+        self._is_full = False
+        self._full_since = 0.0  # while it is: since it took the last record
         self._datagrams = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
         self._datagrams.setblocking(False)
+        # By default there is room for a few dozen long records on their way: socket(7).
+        self._datagrams.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, MAX_WAITING)
         self._budget = float(budget)
         self._left, self._left_at = BURST * self._budget, time.monotonic()
-        self._summed: Counter[str] = Counter()  # sessions over the budget, by ending
-        self._summary: TimerHandle | None = None
+        # What no notice has told of yet, and when it will at the latest.
+        self._unreported_lost = 0
+        self._unreported_sums: Counter[str] = Counter()  # sessions, by ending
+        self._notice: TimerHandle | None = None
+        self._notice_is_due = False
 
     def put(self, record: Record) -> None:
         """Hand the record over, now or later, or sum it up; never waits, and never raises."""
         if not self._places:
             return
         octets = self._encode(record)
-        if record.message_id == REFUSED and not self._is_within_budget(len(octets)):
-            self._sum_up(str(record.fields[-1][1]))  # ENDING
+        is_session = record.message_id == REFUSED
+        # An ERROR of a running server is a fault in a session, which ends as "fault".
+        if (is_session or record.priority == ERROR) and not self._is_within_budget(len(octets)):
+            if is_session:
+                self._sum_up(str(record.fields[-1][1]))  # ENDING
         elif self._octets + len(octets) > MAX_WAITING:
-            self._lose()
+            self._lose(1)
         else:
             self._waiting.append(octets)
             self._octets += len(octets)
-            if self._again is None:
+            if self._again is None or time.monotonic() < self._full_since + EAGER:
                 self._hand_over()
 
     def is_empty(self) -> bool:
-        """Whether every record is handed over or lost."""
-        return not self._waiting
+        """Whether nothing waits to be handed over."""
+        return self._again is None
 
     def flush(self) -> None:
-        """Sum up what is not yet, before the end."""
-        if self._summary:
-            self._summary.cancel()
-            self._tell_sum()
+        """Say now what was summed up or lost."""
+        self._notice_is_due = True
+        if self._again is None:
+            self._hand_over()
 
     def close(self) -> None:
         """Count what still waits as lost, and say so wherever that is accepted."""
-        for _ in self._waiting:
-            self._lose()
+        self._lose_sums()
+        self._lose(len(self._waiting))
         self._waiting.clear()
-        if self._unreported:
-            octets = self._encode(self._losses())
-            for place in self._places:
-                try:
-                    return place(self._datagrams, octets)
-                except OSError:
-                    continue
+        self._octets = 0
+        for timer in (self._again, self._notice):
+            if timer:
+                timer.cancel()
+        self._again = self._notice = None
+        if self._unreported_lost:
+            self._say_at_last(self._losses())
+            self._unreported_lost = 0
+        self._places = []  # nothing is taken any more
+        self._datagrams.close()
+
+    def _say_at_last(self, record: Record) -> None:
+        """To the first place that has room for it, or else to standard error."""
+        for place in self._places:
+            with contextlib.suppress(OSError):
+                return place(self._datagrams, self._encode(record))
+        with contextlib.suppress(OSError):
+            to_stderr(self._datagrams, encoded(record))
+
+    def _try_again(self) -> None:
+        self._again = None
+        self._hand_over()
 
     def _hand_over(self) -> None:
-        self._again = None
         moved = 0
         try:
+            if self._notice_is_due:
+                self._tell()
             while self._waiting and moved < BATCH:
                 if not self._is_accepted(self._waiting[0]):
-                    self._lose()
+                    self._lose(1)
                 self._octets -= len(self._waiting.popleft())
                 moved += 1
-            caught_up = self._unreported and not self._waiting
-            if caught_up and self._is_accepted(self._encode(self._losses())):
-                self._unreported = 0
-            self._delay = SOONEST
+            if not self._waiting:
+                self._tell_losses()
         except BlockingIOError:
-            self._delay = SOONEST if moved else min(2 * self._delay, LATEST)
-            self._again = self._loop.call_later(self._delay, self._hand_over)
+            now = time.monotonic()
+            if moved or not self._is_full:
+                self._is_full, self._full_since = True, now
+            if self._again is None:
+                delay = min(max(SOONEST, (now - self._full_since) / 2), LATEST)
+                self._again = self._loop.call_later(delay, self._try_again)
             return
-        if self._waiting:
-            self._again = self._loop.call_later(0, self._hand_over)
+        self._is_full = False
+        if self._again:
+            self._again.cancel()
+        self._again = self._loop.call_soon(self._try_again) if self._waiting else None
 
     def _is_accepted(self, octets: bytes) -> bool:
+        """Whether some place has accepted it; BlockingIOError if one exists and is full."""
         for place in self._places:
             try:
                 place(self._datagrams, octets)
@@ -129,36 +163,64 @@ class LogQueue:
                 continue
         return False
 
-    def _lose(self) -> None:
-        self.lost += 1
-        self._unreported += 1
-
-    def _losses(self) -> Record:
-        return Record(TROUBLE, WARNING, LOST.format(self._unreported), [])
-
-    # The budget.
+    # What is not handed over.
 
     def _is_within_budget(self, octets: int) -> bool:
         now = time.monotonic()
         gained = (now - self._left_at) * self._budget
         self._left, self._left_at = min(self._left + gained, BURST * self._budget), now
-        if self._left < octets:
+        if self._left < octets + OVERHEAD:
             return False
-        self._left -= octets
+        self._left -= octets + OVERHEAD
         return True
 
     def _sum_up(self, ending: str) -> None:
-        self._summed[ending] += 1
-        if self._summary is None:
-            self._summary = self._loop.call_later(SUMMARY_SECONDS, self._tell_sum)
+        self.summed += 1
+        self._unreported_sums[ending] += 1
+        self._tell_later()
 
-    def _tell_sum(self) -> None:
-        self._summary = None
-        count = self._summed.total()
-        endings = ", ".join(f"{ending} {number}" for ending, number in self._summed.most_common())
-        self._summed.clear()
-        message = f"Refused {count} more, of which there are no records: {endings}"
-        self.put(Record(SUMMED, INFO, message, [("SESSIONS", count), ("ENDINGS", endings)]))
+    def _lose(self, count: int) -> None:
+        self.lost += count
+        self._unreported_lost += count
+        if count:
+            self._tell_later()
+
+    def _lose_sums(self) -> None:
+        self._lose(self._unreported_sums.total())
+        self._unreported_sums.clear()
+
+    def _tell_later(self) -> None:
+        if self._notice is None and not self._notice_is_due:
+            self._notice = self._loop.call_later(NOTICE_SECONDS, self.flush)
+
+    def _tell(self) -> None:
+        """Before all that waits, because a slow log might never catch up."""
+        if self._unreported_sums:
+            octets = self._encode(self._sums())
+            if self._is_accepted(octets):
+                if not self._is_within_budget(len(octets)):
+                    self._left = 0.0
+                self._unreported_sums.clear()
+            else:
+                self._lose_sums()
+        self._tell_losses()
+        if self._notice:
+            self._notice.cancel()
+        self._notice, self._notice_is_due = None, False
+
+    def _tell_losses(self) -> None:
+        if self._unreported_lost and self._is_accepted(self._encode(self._losses())):
+            self._unreported_lost = 0
+
+    def _losses(self) -> Record:
+        return Record(TROUBLE, WARNING, LOST.format(self._unreported_lost), [])
+
+    def _sums(self) -> Record:
+        count = self._unreported_sums.total()
+        by_number = self._unreported_sums.most_common()
+        endings = ", ".join(f"{ending} {number}" for ending, number in by_number)
+        fields: Fields = [("SESSIONS", count), ("ENDINGS", endings)]
+        return Record(SUMMED, NOTICE, SUM.format(count, endings), fields)
 
 
 # Hands over octets of encoded() or json_line(). Each raises BlockingIOError if it is full, and

@@ -6,7 +6,8 @@ counts.
 
 import asyncio
 import contextlib
-from collections.abc import Callable, Iterator
+import time
+from collections.abc import Awaitable, Callable, Iterator
 from itertools import accumulate
 from socket import socket
 
@@ -20,14 +21,17 @@ from prometheus_client.core import (
 from prometheus_client.process_collector import ProcessCollector
 from prometheus_client.registry import Collector
 
+from null521 import fault, record
 from null521.record import ENDINGS
 from null521.serve.clients import LIMITS, SECONDS
 from null521.serve.server import Server
 
 MAX_CLIENTS = 32  # at once; each has one of the descriptors that cli.py keeps for other things
 MAX_REQUEST = 8192  # octets
+END = b"\r\n\r\n"  # of a header
 SECONDS_IN_ALL = 5.0  # for one request
-PACE = 0.02  # seconds between two requests: about 5 % of the time is for them, at most
+COST = 25  # how many times as long as it took to make the page SMTP has before the next
+BATCH, PACE = 16, 0.05  # that many connections are taken, and then none for so many seconds
 PAUSE = 0.2  # seconds, when there is no descriptor for a connection
 
 
@@ -58,9 +62,20 @@ class ServerCollector(Collector):
         yield CounterMetricFamily(
             "null521_records_dropped", "Records that no log has accepted.", server.log.lost
         )
+        yield CounterMetricFamily(
+            "null521_records_summed",
+            "Connections without a record of their own, because of log-budget.",
+            server.log.summed,
+        )
         yield GaugeMetricFamily(
             "null521_open_connections", "Connections in session.", server.clients.open
         )
+        tls = GaugeMetricFamily(
+            "null521_tls_connections", "Connections that use TLS, by its state.", labels=["state"]
+        )
+        for state, number in server.clients.tls_by_state().items():
+            tls.add_metric([state], number)
+        yield tls
         seconds = HistogramMetricFamily(
             "null521_session_seconds", "How long sessions lasted, from accept to their end."
         )
@@ -70,27 +85,61 @@ class ServerCollector(Collector):
         yield seconds
 
 
+class Page:
+    """/metrics, made anew for all that wait for it, as often as its cost allows."""
+
+    def __init__(self, server: Server) -> None:
+        self._server = server
+        self._registry = CollectorRegistry()
+        self._registry.register(ServerCollector(server))
+        ProcessCollector(registry=self._registry)
+        self._next: asyncio.Task[bytes] | None = None
+        self._earliest = 0.0  # when it may be made again, by time.monotonic()
+
+    async def response(self) -> bytes:
+        """The whole of it, not older than the request."""
+        if self._next is None:
+            self._next = asyncio.create_task(self._make_when_due())
+        return await asyncio.shield(self._next)
+
+    async def _make_when_due(self) -> bytes:
+        await asyncio.sleep(self._earliest - time.monotonic())
+        self._next = None  # whoever asks from here on is to see what happens from here on
+        start = time.monotonic()
+        try:
+            response = _response("200 OK", generate_latest(self._registry), CONTENT_TYPE_LATEST)
+        except Exception as error:
+            self._server.log.put(record.of_fault(fault.line(error)))
+            response = _response("500 Internal Server Error", b"see the log\n")
+        now = time.monotonic()
+        self._earliest = now + COST * (now - start)
+        return response
+
+
 async def serve(server: Server, listener: socket, is_stopping: Callable[[], bool]) -> None:
     """Answer /metrics, and /ready with 200 or 503, until cancelled.
 
     In the event loop, at a bounded pace: threads would take the interpreter's lock from SMTP.
     """
-    registry = CollectorRegistry()
-    registry.register(ServerCollector(server))
-    ProcessCollector(registry=registry)
+    page = Page(server)
 
-    def response(path: str) -> bytes:
+    async def response(method: str, path: str) -> bytes:
+        if method not in ("GET", "HEAD"):
+            return _response("405 Method Not Allowed", b"There is GET.\n")
         if path == "/metrics":
-            return _response("200 OK", generate_latest(registry), CONTENT_TYPE_LATEST)
-        if path != "/ready":
-            return _response("404 Not Found", b"There is /metrics and /ready.\n")
-        if is_stopping():
-            return _response("503 Service Unavailable", b"stopping\n")
-        return _response("200 OK", b"ready\n")
+            found = await page.response()
+        elif path != "/ready":
+            found = _response("404 Not Found", b"There is /metrics and /ready.\n")
+        elif is_stopping():
+            found = _response("503 Service Unavailable", b"stopping\n")
+        else:
+            found = _response("200 OK", b"ready\n")
+        return found.partition(END)[0] + END if method == "HEAD" else found
 
     loop = asyncio.get_running_loop()
     listener.setblocking(False)
     clients: dict[asyncio.Task[None], None] = {}  # the oldest first
+    taken = 0
     while True:
         try:
             client, _ = await loop.sock_accept(listener)
@@ -98,30 +147,34 @@ async def serve(server: Server, listener: socket, is_stopping: Callable[[], bool
             await asyncio.sleep(PAUSE)
             continue
         if len(clients) >= MAX_CLIENTS:
-            next(iter(clients)).cancel()
+            oldest = next(iter(clients))
+            del clients[oldest]
+            oldest.cancel()
         task = loop.create_task(_answer(client, response))
         clients[task] = None
         task.add_done_callback(lambda task: clients.pop(task, None))
-        await asyncio.sleep(PACE)
+        taken += 1
+        if taken % BATCH == 0:
+            await asyncio.sleep(PACE)
 
 
-async def _answer(client: socket, response: Callable[[str], bytes]) -> None:
+async def _answer(client: socket, response: Callable[[str, str], Awaitable[bytes]]) -> None:
     """One request, within SECONDS_IN_ALL, whatever the client does."""
     loop = asyncio.get_running_loop()
     with client, contextlib.suppress(OSError):  # TimeoutError is one
         async with asyncio.timeout(SECONDS_IN_ALL):
             request = b""
-            while b"\r\n\r\n" not in request and len(request) < MAX_REQUEST:
+            while END not in request and len(request) < MAX_REQUEST:
                 octets = await loop.sock_recv(client, MAX_REQUEST)
                 if not octets:
                     return
                 request += octets
-            words = request[:MAX_REQUEST].split(b"\r\n")[0].decode("latin-1").split(" ")
-            path = words[1].partition("?")[0] if len(words) == 3 else ""
-            await loop.sock_sendall(client, response(path))
+            words = request.split(b"\r\n")[0].decode("latin-1").split(" ")
+            method, target = words[:2] if len(words) == 3 else ("GET", "")
+            await loop.sock_sendall(client, await response(method, target.partition("?")[0]))
 
 
 def _response(status: str, body: bytes, content_type: str = "text/plain; charset=utf-8") -> bytes:
     head = f"HTTP/1.0 {status}\r\nContent-Type: {content_type}\r\n"
-    head += f"Content-Length: {len(body)}\r\nConnection: close\r\n\r\n"
-    return head.encode() + body
+    head += f"Content-Length: {len(body)}\r\nConnection: close"
+    return head.encode() + END + body

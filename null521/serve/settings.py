@@ -39,7 +39,7 @@ class ServeSettings(Settings):
         self.max_connections = 10000
         self.max_per_client = 100
         self.max_tls = 0
-        self.log_budget = 32768
+        self.log_budget = 24000
         self.exit_idle = 0.0
         self.grace = 5.0
         self.proxy_protocol: tuple[IPv4Network | IPv6Network, ...] = ()

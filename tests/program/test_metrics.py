@@ -1,11 +1,26 @@
 """What Prometheus is told, and whether the server is ready."""
 
+import os
 import re
 import socket
+import ssl
 import sys
 import time
+from pathlib import Path
 
-from helpers.program import GREETING, MAIN, PATIENCE, REFUSED, Served, Server, reset
+import pytest
+from helpers.certificates import make
+from helpers.program import (
+    GREETING,
+    MAIN,
+    PATIENCE,
+    REFUSED,
+    SERVE,
+    SERVE_WITHOUT_UVLOOP,
+    Served,
+    Server,
+    reset,
+)
 from helpers.serve import (
     EX_CONFIG,
     allow,
@@ -17,7 +32,8 @@ from helpers.serve import (
     wait_until_it_stops_listening,
 )
 
-from null521.record import ENDINGS
+from null521.record import ENDINGS, MISCONFIGURED, SUMMED
+from null521.record import REFUSED as RECORD_OF_A_SESSION
 
 
 def wait_until_open(port: int, count: int) -> None:
@@ -91,7 +107,7 @@ def test_names_are_as_prometheus_has_them(port: int) -> None:
     ours = [family for family in found if family.name.startswith("null521_")]
     others = [family.name for family in found if family not in ours]
     assert all(name.startswith("process_") for name in others)
-    assert len(ours) == len({family.name for family in ours}) == 6
+    assert len(ours) == len({family.name for family in ours}) == 8
     for family in ours:
         assert re.fullmatch(r"[a-z0-9]+(_[a-z]+)+", family.name)
         assert family.documentation.endswith(".")
@@ -125,13 +141,172 @@ def test_http_clients_that_are_slow_or_gone_do_no_harm(port: int) -> None:
         assert get(port, "/ready")[0] == 200
         for client in slow:
             reset(client)
-        for said in (b"\0\xff\r\n\r\n", b"GET\r\n\r\n", b"G" * 70_000):
+        for said in (b"\0\xff\r\n\r\n", b"GET\r\n\r\n"):
             with socket.create_connection(("127.0.0.1", port), PATIENCE) as client:
                 client.sendall(said)
                 client.shutdown(socket.SHUT_WR)
                 client.recv(1000)
+        with (
+            socket.create_connection(("127.0.0.1", port), PATIENCE) as client,
+            pytest.raises(ConnectionError),  # a request without end is not read to its end
+        ):
+            client.sendall(b"G" * 100_000_000)
         assert get(port, "/metrics")[0] == 200
         assert server.stop() == []
+
+
+DRIVERS = pytest.mark.parametrize(
+    "words",
+    [pytest.param(SERVE, id="uvloop"), pytest.param(SERVE_WITHOUT_UVLOOP, id="asyncio")],
+)
+
+
+def asked(port: int, octets: bytes, host: str = "127.0.0.1") -> bytes:
+    """All that is answered to that."""
+    with socket.create_connection((host, port), PATIENCE) as client:
+        client.sendall(octets)
+        told = b""
+        while chunk := client.recv(65536):
+            told += chunk
+    return told
+
+
+@DRIVERS
+def test_slow_scrapers_do_not_keep_readiness_from_others(port: int, words: tuple[str, ...]) -> None:
+    """Not 32 of them, nor more than are served at once, and the server can stop meanwhile."""
+    with Server(f"--metrics=127.0.0.1:{port}", words=words) as server:
+        slow = [socket.create_connection(("127.0.0.1", port), PATIENCE) for _ in range(32)]
+        for client in slow:
+            client.sendall(b"GET /metrics HTTP/1.1\r\nX-Slow: ")
+        start = time.monotonic()
+        assert get(port, "/ready") == (200, "ready\n")
+        assert time.monotonic() - start < 1
+        slow += [socket.create_connection(("127.0.0.1", port), PATIENCE) for _ in range(68)]
+        assert get(port, "/ready") == (200, "ready\n")
+        assert len(os.listdir(f"/proc/{server.process.pid}/fd")) < 32 + 32
+        assert server.stop() == []
+        for client in slow:
+            client.close()
+
+
+@DRIVERS
+def test_a_request_has_one_deadline_in_all(port: int, words: tuple[str, ...]) -> None:
+    """However often a bit of it comes, and whoever does not read the answer."""
+    with Server(f"--metrics=127.0.0.1:{port}", words=words) as server:
+        with socket.create_connection(("127.0.0.1", port), PATIENCE) as client:
+            start = time.monotonic()
+            client.sendall(b"GET /metrics HTTP/1.0\r\n")
+            client.settimeout(0.2)
+            while time.monotonic() - start < PATIENCE:
+                try:
+                    client.sendall(b"X")
+                    if not client.recv(1):
+                        break
+                except TimeoutError:
+                    continue
+                except ConnectionError:
+                    break
+            assert 4 < time.monotonic() - start < PATIENCE
+        assert server.stop() == []
+
+
+@DRIVERS
+def test_what_else_may_be_asked(port: int, words: tuple[str, ...]) -> None:
+    with Server(f"--metrics=127.0.0.1:{port}", words=words) as server:
+        whole = asked(port, b"GET /ready HTTP/1.1\r\nHost: x\r\n\r\n")
+        head, _, body = whole.partition(b"\r\n\r\n")
+        assert (head.split(b"\r\n")[0], body) == (b"HTTP/1.0 200 OK", b"ready\n")
+        assert asked(port, b"HEAD /ready HTTP/1.1\r\n\r\n") == head + b"\r\n\r\n"
+        page = asked(port, b"HEAD /metrics HTTP/1.1\r\n\r\n")
+        assert page.startswith(b"HTTP/1.0 200 OK\r\nContent-Type: text/plain; version=")
+        assert page.endswith(b"\r\nConnection: close\r\n\r\n")
+        assert asked(port, b"GET /ready?x=1 HTTP/1.1\r\n\r\n") == whole
+        for request, status in (
+            (b"POST /metrics HTTP/1.1", b"405"),
+            (b"GET / HTTP/1.1", b"404"),
+            (b"GET", b"404"),
+            (b"\xff \0 \xff", b"405"),
+            (b"", b"404"),
+        ):
+            assert asked(port, request + b"\r\n\r\n").startswith(b"HTTP/1.0 " + status)
+        assert server.stop() == []
+
+
+def test_over_ipv6(port: int) -> None:
+    with Server(f"--metrics=[::1]:{port}") as server:
+        assert asked(port, b"GET /ready HTTP/1.0\r\n\r\n", "::1").endswith(b"\r\n\r\nready\n")
+        server.stop()
+
+
+BROKEN = """
+from null521.serve import metrics
+def collect(self):
+    raise RuntimeError("broken")
+metrics.ServerCollector.collect = collect
+metrics.ServerCollector.describe = lambda self: []
+"""
+
+
+@DRIVERS
+def test_a_fault_of_ours_is_answered_and_said(port: int, words: tuple[str, ...]) -> None:
+    """Once, and readiness and SMTP go on."""
+    *start, code = words
+    broken = (*start, code.replace("from null521.cli", BROKEN + "from null521.cli"))
+    with Server(f"--metrics=127.0.0.1:{port}", words=broken) as server:
+        for _ in range(2):
+            assert get(port, "/metrics") == (500, "see the log\n")
+            entry = server.next()
+            assert entry["message_id"] == MISCONFIGURED
+            assert "RuntimeError('broken')" in entry["message"]
+        assert get(port, "/ready")[0] == 200
+        with server.dial() as client:
+            assert client.recv(100) == REFUSED
+        assert [entry["ending"] for entry in server.stop()] == ["eof"]
+
+
+def test_connections_under_tls_are_counted_by_state(port: int, tmp_path: Path) -> None:
+    cert, key = make(tmp_path)
+    flags = [f"--tls-cert={cert}", f"--tls-key={key}", "--refuse-at=rcpt"]
+    context = ssl.create_default_context(cafile=cert)
+    context.check_hostname = False
+
+    def counted() -> list[float]:
+        found = samples(port)
+        return [found["null521_tls_connections", state] for state in ("handshake", "secured")]
+
+    with Server(f"--metrics=127.0.0.1:{port}", *flags) as server:
+        assert counted() == [0, 0]
+        with server.dial() as client:
+            client.sendall(b"STARTTLS\r\n")
+            said = b""
+            while not said.endswith(b"TLS\r\n"):
+                said += client.recv(100)
+            assert counted() == [1, 0]
+            with context.wrap_socket(client) as secured:
+                secured.sendall(b"NOOP\r\n")
+                assert secured.recv(100).startswith(b"250 ")
+                assert counted() == [0, 1]
+        wait_until_open(port, 0)
+        assert counted() == [0, 0]
+        server.stop()
+
+
+def test_the_sums_are_counted(port: int) -> None:
+    """With a budget that has room for about three records."""
+    with Server(f"--metrics=127.0.0.1:{port}", "--log-budget=1", "--refuse-at=rcpt") as server:
+        for _ in range(20):
+            leave(server, "quit")
+        wait_until_open(port, 0)
+        found = samples(port)
+        records = server.stop()
+    single = [entry for entry in records if entry["message_id"] == RECORD_OF_A_SESSION]
+    (told,) = (entry for entry in records if entry["message_id"] == SUMMED)
+    assert 0 < len(single) < 10
+    assert len(single) + told["sessions"] == 20
+    assert told["endings"] == f"quit {told['sessions']}"
+    assert found["null521_records_summed_total", ""] == told["sessions"]
+    assert found["null521_connections_total", "quit"] == 20
+    assert found["null521_records_dropped_total", ""] == 0
 
 
 def test_out_of_descriptors(port: int) -> None:

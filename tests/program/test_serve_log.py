@@ -1,5 +1,6 @@
 """A server's records, by where they are to go; journald is in tests/system."""
 
+import json
 import os
 import socket
 import subprocess
@@ -10,8 +11,9 @@ from helpers.program import BYE, PATIENCE, REFUSED, SERVE, TREE, Served, Server
 from helpers.serve import ask, samples
 
 from null521 import record
-from null521.record import TROUBLE
-from null521.serve.log import MAX_WAITING
+from null521.jsonline import MAX_LINE
+from null521.record import SUMMED, TROUBLE
+from null521.serve.log import LOST, MAX_WAITING
 
 SAID = b"EHLO mx.b.c\r\nMAIL FROM:<a@b.c>\r\nRCPT TO:<x@y>\r\nRCPT TO:<\0\r\nQUIT\r\n"
 
@@ -97,12 +99,19 @@ def test_standard_output_that_is_gone(port: int) -> None:
             assert process.wait(PATIENCE) == 0
 
 
+# As much as a record can hold; of its line, MAX_LINE octets are written.
+RECIPIENTS = b"".join(b"RCPT TO:<%d%s@y>\r\n" % (number, b"r" * 310) for number in range(10))
+LONG = b"EHLO %s\r\nMAIL FROM:<%s@b>\r\n%sQUIT\r\n" % (b"h" * 255, b"s" * 310, RECIPIENTS)
+
+
 def test_standard_output_that_nobody_reads(port: int) -> None:
     """No client waits for it, and when it is read again, it says how many records are missing."""
-    count = MAX_WAITING + 500
-    with Server(f"--metrics=127.0.0.1:{port}") as server:
+    count = MAX_WAITING // MAX_LINE + 500
+    with Server(f"--metrics=127.0.0.1:{port}", "--refuse-at=rcpt") as server:
         for _ in range(count):
-            assert ask(socket.AF_INET, server.address()) == REFUSED + BYE
+            with server.dial() as client:
+                client.sendall(LONG)
+                assert Served(client, server).read_all().endswith(b"221 2.0.0 h.example\r\n")
         assert samples(port)["null521_connections_total", "quit"] == count
         lost = int(samples(port)["null521_records_dropped_total", ""])
         assert 0 < lost < 500
@@ -111,6 +120,43 @@ def test_standard_output_that_nobody_reads(port: int) -> None:
         told = server.next()
         assert told["message_id"] == TROUBLE
         assert told["message"].startswith(f"{lost} records were lost")
-        assert ask(socket.AF_INET, server.address()) == REFUSED + BYE
+        with server.dial() as client:
+            client.sendall(b"QUIT\r\n")
+            Served(client, server).read_all()
         assert server.next()["ending"] == "quit"
         assert server.stop() == []
+
+
+def test_what_nobody_reads_until_the_end_is_counted() -> None:
+    """Standard output is full, so standard error is told; and the process ends in time."""
+    with Server("--refuse-at=rcpt") as server:
+        for _ in range(100):
+            with server.dial() as client:
+                client.sendall(LONG)
+                Served(client, server).read_all()
+        server.process.terminate()
+        assert server.process.wait(PATIENCE) == 0
+        records, said = server.process.communicate()
+        arrived = [json.loads(line)["ending"] for line in records.splitlines()]
+        assert arrived == ["quit"] * len(arrived)
+        assert 0 < len(arrived) < 100
+        assert said.decode() == f"null521: {LOST.format(100 - len(arrived))}\n"
+
+
+def test_a_flood_is_summed_up() -> None:
+    """By a small budget; single records and sums add up to all connections."""
+    with Server("--log-budget=5") as server:
+        for _ in range(50):
+            assert ask(socket.AF_INET, server.address()) == REFUSED + BYE
+        for _ in range(5):
+            server.dial().close()
+        records = server.stop()
+    single = [entry for entry in records if entry["message_id"] == record.REFUSED]
+    (told,) = (entry for entry in records if entry["message_id"] == SUMMED)
+    assert 5 < len(single) < 30
+    assert len(single) + told["sessions"] == 55
+    assert told["message"].startswith(f"Refused {told['sessions']} more, ")
+    assert told["message"].endswith(told["endings"])
+    assert "quit " in told["endings"]
+    assert "eof 5" in told["endings"]
+    assert told["priority"] == record.NOTICE

@@ -101,7 +101,9 @@ def test_a_page_lists_the_settings(
 
 def shown(default: object) -> str:
     """A default as a manual page writes it."""
-    return f"{default:g}" if isinstance(default, float) else str(default or "none")
+    if isinstance(default, float):
+        return f"{default:g}"
+    return str(default) if isinstance(default, int) else str(default or "none")
 
 
 def help_of(subcommand: str, capsys: pytest.CaptureFixture[str]) -> str:
@@ -166,7 +168,7 @@ def commands(lines: str) -> list[str]:
 
 
 def test_the_table_of_endings_has_each_with_its_priority() -> None:
-    priorities = {record.INFO: "info", record.NOTICE: "notice"}
+    priorities = {record.INFO: "info", record.NOTICE: "notice", record.WARNING: "warning"}
     table = {row[0].strip("`"): row[1] for row in rows("operating.md", "NULL521_ENDING")}
     assert table == {name: priorities[priority] for name, priority in record.ENDINGS.items()}
 

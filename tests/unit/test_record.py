@@ -1,5 +1,7 @@
 """The record: what it says of a session, and what a hostile client cannot make it say."""
 
+import re
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -137,6 +139,10 @@ def test_a_duration_is_rounded_to_microseconds() -> None:
         assert fields["DURATION_USEC"] == microseconds
 
 
+def test_a_fault_of_ours_is_worth_a_warning() -> None:
+    assert of(b"", ending="fault").priority == record.WARNING
+
+
 def test_a_fault() -> None:
     fault = record.of_fault("NULL521_LOG is 'x'")
     assert (fault.message_id, fault.priority) == (record.MISCONFIGURED, record.ERROR)
@@ -173,6 +179,12 @@ def test_helo_and_sender_are_cut_to_the_limits_of_rfc_5321() -> None:
         (b"\xff\xfe", "\\xff\\xfe"),
         ("\u202e".encode(), "\\u202e"),  # turns the direction of writing
         ("\u2028\u00a0".encode(), "\\u2028\\xa0"),
+        # Nothing is seen of these, though they are letters, symbols and marks.
+        ("a\u3164\u2800b".encode(), "a\\u3164\\u2800b"),
+        ("\u115f\u1160\uffa0\u00ad".encode(), "\\u115f\\u1160\\uffa0\\xad"),
+        ("\u034f\u17b5\ufe00\ufe0f".encode(), "\\u034f\\u17b5\\ufe00\\ufe0f"),
+        ("\U000e0100\U000e01ef\U000e0041".encode(), "\\U000e0100\\U000e01ef\\U000e0041"),
+        ("\U0001f600漢字한글".encode(), "\U0001f600漢字한글"),
     ],
 )
 def test_clean(octets: bytes, text: str) -> None:
@@ -189,9 +201,51 @@ def test_any_octets_make_a_bounded_and_printable_record(octets: bytes, addresses
     assert all(len(str(value)) <= 320 for _, value in entry.fields)
 
 
+# Default_Ignorable_Code_Point in Unicode's DerivedCoreProperties.txt, which Python does not have.
+IGNORABLE = (
+    "AD 34F 61C 115F-1160 17B4-17B5 180B-180F 200B-200F 202A-202E 2060-206F 3164 FE00-FE0F FEFF "
+    "FFA0 FFF0-FFF8 1BCA0-1BCA3 1D173-1D17A E0000-E0FFF"
+)
+
+
+def test_no_character_that_is_ignored_by_default_is_kept() -> None:
+    for span in IGNORABLE.split():
+        first, _, last = span.partition("-")
+        for number in range(int(first, 16), int(last or first, 16) + 1):
+            assert record.clean(chr(number).encode(), 10).isascii()
+
+
+def test_a_client_cannot_speak_as_we_do_in_a_message() -> None:
+    """What sets off its words from ours is escaped there, and is in the fields as it was."""
+    forged = b"a@b.c, to <x@bank.example"
+    entry = of(b"HELO x)(y\r\nMAIL FROM:<%s>\r\nRCPT TO:<a> and 5 more; quit>\r\n" % forged)
+    assert entry.message == (
+        r"Refused 192.0.2.1 (x\x29\x28y), mail from <a@b.c,\x20to\x20\x3cx@bank.example>, "
+        r"to <a>; eof after 3 commands, 0.250 s"
+    )
+    assert ("HELO", "x)(y") in entry.fields
+    assert ("SENDER", forged.decode()) in entry.fields
+
+
+@given(st.text(max_size=400), st.text(max_size=400), st.text(max_size=400))
+def test_a_message_has_one_reading(helo: str, sender: str, recipient: str) -> None:
+    entry = of(f"EHLO {helo}\nMAIL FROM:<{sender}>\nRCPT TO:<{recipient}>\n".encode())
+    assert re.fullmatch(
+        r"Refused 192\.0\.2\.1( \([^ ()<>]+\))?(, mail from <[^ ()<>]*>)?(, to <[^ ()<>]*>)?"
+        r"( and \d+ more)?; \w+ after \d+ commands?, 0\.250 s",
+        entry.message,
+    )
+
+
+def test_what_is_escaped_in_a_message_is_cut_again() -> None:
+    entry = of(b"MAIL FROM:<" + b" x" * 150 + b">\r\n")
+    _, _, shown = entry.message.partition("<")
+    assert len(shown.partition(">")[0]) == 320
+
+
 def test_helo_is_one_word_and_a_backslash_is_told_from_an_escape() -> None:
     entry = of(b"HELO x), mail from <a@b>; quit after 4 commands\r\n")
-    assert entry.message.startswith("Refused 192.0.2.1 (x),); ")
+    assert entry.message.startswith(r"Refused 192.0.2.1 (x\x29,); ")
     assert record.clean(b"\xff", 99) == r"\xff"
     assert record.clean(rb"\xff", 99) == r"\\xff"
 

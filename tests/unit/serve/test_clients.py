@@ -168,7 +168,7 @@ def test_a_network_is_forgotten_when_its_last_client_leaves() -> None:
 def turned_away(clients: Clients, address: str) -> str:
     """The setting for which a client from there is turned away, which is gone then; "" if none."""
     before = clients.counts.limits.copy()
-    somebody = Somebody(clients)
+    somebody = FakeClient(clients)
     assert clients.enter(somebody)
     welcome = clients.count(somebody, address)
     clients.end(somebody, "too-many", 0, NOW)
@@ -209,7 +209,7 @@ def test_the_last_sixteenth_is_for_networks_without_a_client() -> None:
     new = entered(clients, address="198.51.100.1")
     assert turned_away(clients, "198.51.100.1") == "max-connections"
     other = entered(clients, address="2001:db8::1")
-    assert clients.enter(Somebody(clients)) is False
+    assert clients.enter(FakeClient(clients)) is False
     for client in (new, other, known.pop()):
         clients.end(client, "quit", 1, NOW)
         clients.leave(client)
