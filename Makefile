@@ -22,10 +22,15 @@ SITEDIR = $(or $(shell $(PYTHON) -c 'import os, systemd; print(os.path.dirname(o
 OUTSIDE = $(filter-out /usr /usr/%,$(PREFIX) $(SITEDIR) $(shell $(PYTHON) -c 'import sys; print(sys.base_prefix)')) \
 	$(if $(filter /usr/bin/%,$(INTERPRETER)),,-/etc/ld.so.cache)
 
+# What can be executed there: the interpreter, its libraries, and the launcher.
+EXECUTABLE = +$(INTERPRETER) +$(BINDIR)/null521 +/usr/lib $(if $(wildcard /usr/lib64/libc.so.*),+/usr/lib64) \
+	$(if $(filter /usr/local/%,$(INTERPRETER) $(SITEDIR)),+/usr/local/lib)
+
 # The files name the places of a default installation; these are the others.
 PLACES = umask 022 && sed -e '1s|^\#!/usr/bin/python3 |\#!$(INTERPRETER) |' -e 's|/usr/local/lib/null521|$(LIBDIR)|' \
 	-e 's|/usr/local/bin/|$(BINDIR)/|' -e 's|/usr/lib/python3/dist-packages|$(SITEDIR)|' \
-	-e 's|/etc/null521|$(TLSDIR)|' -e 's|^BindReadOnlyPaths=.*|&$(if $(strip $(OUTSIDE)), $(strip $(OUTSIDE)))|'
+	-e 's|/etc/null521|$(TLSDIR)|' -e 's|^ExecPaths=.*|ExecPaths=$(strip $(EXECUTABLE))|' \
+	-e 's|^BindReadOnlyPaths=.*|&$(if $(strip $(OUTSIDE)), $(strip $(OUTSIDE)))|'
 
 # The programs beside the path of one connection, a folder each.
 ROOMS = $(patsubst null521/%/__init__.py,%,$(wildcard null521/*/__init__.py))
@@ -121,6 +126,7 @@ install:
 	install -m 755 units/certificate '$(DESTDIR)$(LIBDIR)/certificate'
 	$(PLACES) units/null521.socket >'$(DESTDIR)$(UNITDIR)/null521.socket'
 	$(PLACES) units/null521@.service >'$(DESTDIR)$(UNITDIR)/null521@.service'
+	$(PLACES) units/system-null521.slice >'$(DESTDIR)$(UNITDIR)/system-null521.slice'
 	$(PLACES) units/null521-serve.socket >'$(DESTDIR)$(UNITDIR)/null521-serve.socket'
 	$(PLACES) units/null521-serve.service >'$(DESTDIR)$(UNITDIR)/null521-serve.service'
 	install -m 644 units/null521.catalog '$(DESTDIR)$(CATALOGDIR)/null521.catalog'
@@ -139,6 +145,7 @@ uninstall:
 	@if [ -e '$(DESTDIR)$(TLSDIR)' ]; then echo 'null521: $(TLSDIR) stays, with your certificate and key' >&2; fi
 	rm -rf '$(DESTDIR)$(LIBDIR)' '$(DESTDIR)$(DOCDIR)'
 	rm -f '$(DESTDIR)$(BINDIR)/null521' '$(DESTDIR)$(UNITDIR)/null521.socket' \
+		'$(DESTDIR)$(UNITDIR)/system-null521.slice' \
 		'$(DESTDIR)$(UNITDIR)/null521@.service' '$(DESTDIR)$(UNITDIR)/null521-serve.socket' \
 		'$(DESTDIR)$(UNITDIR)/null521-serve.service' '$(DESTDIR)$(CATALOGDIR)/null521.catalog' \
 		'$(DESTDIR)$(TMPFILESDIR)/null521.conf' $(PAGES:%='$(DESTDIR)$(MANDIR)/%')

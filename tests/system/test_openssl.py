@@ -117,7 +117,7 @@ def test_openssl_that_fails_leaves_nothing(tmp_path: Path, folder: Path, how: st
 
 
 def test_one_that_is_killed_leaves_nothing_for_long(tmp_path: Path, folder: Path) -> None:
-    """While openssl runs: what it has written is nobody else's to read, and the next run goes on."""
+    """While openssl runs. Nobody else can read what it has written, and the next run goes on."""
     path = in_place_of_openssl(tmp_path / "bin", '"$real" "$@"; echo; exec sleep 3 9<&-')
     run = make(folder, PATH=path)
     deadline = time.monotonic() + PATIENCE

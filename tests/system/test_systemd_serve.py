@@ -7,10 +7,11 @@ import time
 from collections.abc import Callable, Iterator
 
 import pytest
-from helpers.host import CODES, SAID, active, dial, explained, flood, settings, shown, unset
+from helpers.host import CODES, SAID, active, beside, dial, explained, flood, settings, shown, unset
 from helpers.namespaces import PATIENCE, TREE, Systemd
 
 from null521.record import ENDINGS, MISCONFIGURED, REFUSED, STARTED
+from null521.serve.cli import TLS_OCTETS
 
 SOCKET, SERVICE = "null521-serve.socket", "null521-serve.service"
 
@@ -260,6 +261,53 @@ def test_from_one_process_each_to_one_for_all_and_back(fresh: Systemd) -> None:
         with contextlib.suppress(subprocess.CalledProcessError):
             fresh.run(["systemctl", "disable", "--quiet", "--now", "null521.socket"])
         fresh.run(["systemctl", "enable", "--quiet", "--now", SOCKET])
+
+
+# Addresses from 200 networks of IPv4, and one customer's /48 of IPv6.
+IPV4 = [f"127.{1 + number // 100}.{number % 100}.1" for number in range(200)]
+ATTACKS = {
+    "19 octets that claim 128 KB, from 200 addresses": ["claim", "4000", *IPV4],
+    "19 octets that claim 128 KB, from a /48": ["claim", "1000", "2001:db8:1::/48"],
+    "half a ClientHello, from 200 addresses": ["part", "4000", *IPV4],
+    "idle TLS from 200 addresses": ["tls", "2500", *IPV4],
+    "idle TLS from a /48": ["tls", "1000", "2001:db8:1::/48"],
+    "10,000 connections from a /56": ["silent", "10000", "2001:db8:2::/56"],
+}
+MOST = {"tls": 2000, "silent": 200}
+
+
+@pytest.mark.parametrize("attack", ATTACKS)
+def test_an_honest_client_beside(
+    fresh: Systemd, capsys: pytest.CaptureFixture[str], attack: str
+) -> None:
+    """It is greeted soon, and refused at RCPT each time; memory stays below the unit's limit."""
+    fresh.run(["ip", "-6", "route", "replace", "local", "2001:db8::/32", "dev", "lo"])
+    assert dial(fresh)[1] == CODES
+    limit = int(shown(fresh, SERVICE, "MemoryMax"))
+    before = [shown(fresh, SERVICE, name) for name in ("NRestarts", "MainPID")]
+    octets = 0
+    with beside(fresh, *ATTACKS[attack]) as found:
+        end = time.monotonic() + 3
+        while time.monotonic() < end:
+            octets = max(octets, int(shown(fresh, SERVICE, "MemoryCurrent")))
+            time.sleep(0.1)
+    with capsys.disabled():
+        print(
+            f" {octets / 2**20:.0f} MB, {found['in_place']} in place, p99 {found['p99']} ms ",
+            end="",
+        )
+    assert found["tried"] == found["refused"] > 20, found
+    assert found["p99"] < 2000  # ms; some tens on a quiet machine
+    assert found["in_place"] <= MOST.get(ATTACKS[attack][0], 10_000)
+    assert octets < limit / 2
+    assert [shown(fresh, SERVICE, name) for name in ("NRestarts", "MainPID")] == before
+
+
+def test_no_more_tls_than_its_memory_allows(fresh: Systemd) -> None:
+    """NULL521_MAX_TLS in the unit, each with the most that one can hold (serve/cli.py)."""
+    values = shown(fresh, SERVICE, "Environment").split()
+    (most,) = (value.partition("=")[2] for value in values if value.startswith("NULL521_MAX_TLS="))
+    assert int(most) * TLS_OCTETS <= int(shown(fresh, SERVICE, "MemoryMax")) // 2
 
 
 README = (TREE / "README.md").read_text()
