@@ -26,7 +26,7 @@ waiting = selectors.DefaultSelector()
 for number in range(count):
     client = socket.socket()
     client.setblocking(False)
-    client.bind(("127.0.0.%d" % (1 + number % 100), 0))
+    client.bind(("127.0.%d.1" % (number % 100), 0))
     client.connect_ex(("127.0.0.1", 25))
     waiting.register(client, selectors.EVENT_WRITE, bytearray())
 whole = 0
@@ -59,7 +59,7 @@ def dial(systemd: Systemd, host: str = "127.0.0.1", said: bytes = SAID) -> tuple
 
 
 def flood(systemd: Systemd, count: int) -> int:
-    """How many of so many clients at once, from a hundred addresses, had a whole answer."""
+    """How many of so many clients at once, from a hundred networks, had a whole answer."""
     return int(systemd.output(systemd.python, "-c", FLOOD, str(count)))
 
 
