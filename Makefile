@@ -22,10 +22,15 @@ SITEDIR = $(or $(shell $(PYTHON) -c 'import os, systemd; print(os.path.dirname(o
 OUTSIDE = $(filter-out /usr /usr/%,$(PREFIX) $(SITEDIR) $(shell $(PYTHON) -c 'import sys; print(sys.base_prefix)')) \
 	$(if $(filter /usr/bin/%,$(INTERPRETER)),,-/etc/ld.so.cache)
 
+# What can be executed there: the interpreter, its libraries, and the launcher.
+EXECUTABLE = +$(INTERPRETER) +$(BINDIR)/null521 +/usr/lib $(if $(wildcard /usr/lib64/libc.so.*),+/usr/lib64) \
+	$(if $(filter /usr/local/%,$(INTERPRETER) $(SITEDIR)),+/usr/local/lib)
+
 # The files contain the paths of a default installation; replace them by the actual ones.
 PLACES = umask 022 && sed -e '1s|^\#!/usr/bin/python3 |\#!$(INTERPRETER) |' -e 's|/usr/local/lib/null521|$(LIBDIR)|' \
 	-e 's|/usr/local/bin/|$(BINDIR)/|' -e 's|/usr/lib/python3/dist-packages|$(SITEDIR)|' \
-	-e 's|/etc/null521|$(TLSDIR)|' -e 's|^BindReadOnlyPaths=.*|&$(if $(strip $(OUTSIDE)), $(strip $(OUTSIDE)))|'
+	-e 's|/etc/null521|$(TLSDIR)|' -e 's|^ExecPaths=.*|ExecPaths=$(strip $(EXECUTABLE))|' \
+	-e 's|^BindReadOnlyPaths=.*|&$(if $(strip $(OUTSIDE)), $(strip $(OUTSIDE)))|'
 
 # The folders of null521/: serve, report, check and console.
 ROOMS = $(patsubst null521/%/__init__.py,%,$(wildcard null521/*/__init__.py))
@@ -33,7 +38,7 @@ ROOMS = $(patsubst null521/%/__init__.py,%,$(wildcard null521/*/__init__.py))
 # Each page with its folder, as in man8/null521.8.
 PAGES = $(foreach page,$(notdir $(wildcard docs/man/*)),man$(patsubst .%,%,$(suffix $(page)))/$(page))
 
-.PHONY: run check mutants test senders cost report-cost hardening bench dist deb install certificate uninstall clean
+.PHONY: run check mutants fuzz test senders cost report-cost hardening bench dist deb install certificate uninstall clean
 
 run:
 	@scripts/prepare run
@@ -55,6 +60,11 @@ mutants:
 test:
 	scripts/prepare test
 	scripts/test
+
+# A hundred thousand mutated conversations under TLS for each driver: some twenty minutes.
+fuzz:
+	scripts/prepare test
+	PYTHONPATH=.:tests build/venv-distribution/bin/python tests/system/bench/fuzz_tls.py 100000
 
 senders:
 	scripts/prepare test
@@ -126,6 +136,7 @@ install:
 	install -m 755 units/certificate '$(DESTDIR)$(LIBDIR)/certificate'
 	$(PLACES) units/null521.socket >'$(DESTDIR)$(UNITDIR)/null521.socket'
 	$(PLACES) units/null521@.service >'$(DESTDIR)$(UNITDIR)/null521@.service'
+	$(PLACES) units/system-null521.slice >'$(DESTDIR)$(UNITDIR)/system-null521.slice'
 	$(PLACES) units/null521-serve.socket >'$(DESTDIR)$(UNITDIR)/null521-serve.socket'
 	$(PLACES) units/null521-serve.service >'$(DESTDIR)$(UNITDIR)/null521-serve.service'
 	install -m 644 units/null521.catalog '$(DESTDIR)$(CATALOGDIR)/null521.catalog'
@@ -144,6 +155,7 @@ uninstall:
 	@if [ -e '$(DESTDIR)$(TLSDIR)' ]; then echo 'null521: keeping $(TLSDIR) with your certificate and key' >&2; fi
 	rm -rf '$(DESTDIR)$(LIBDIR)' '$(DESTDIR)$(DOCDIR)'
 	rm -f '$(DESTDIR)$(BINDIR)/null521' '$(DESTDIR)$(UNITDIR)/null521.socket' \
+		'$(DESTDIR)$(UNITDIR)/system-null521.slice' \
 		'$(DESTDIR)$(UNITDIR)/null521@.service' '$(DESTDIR)$(UNITDIR)/null521-serve.socket' \
 		'$(DESTDIR)$(UNITDIR)/null521-serve.service' '$(DESTDIR)$(CATALOGDIR)/null521.catalog' \
 		'$(DESTDIR)$(TMPFILESDIR)/null521.conf' $(PAGES:%='$(DESTDIR)$(MANDIR)/%')

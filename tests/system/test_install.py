@@ -26,6 +26,7 @@ def test_install_for_a_package_and_uninstall(tmp_path: Path) -> None:
         "usr/bin/null521",
         "usr/lib/null521/null521/session.py",
         "usr/lib/systemd/system/null521.socket",
+        "usr/lib/systemd/system/system-null521.slice",
         "usr/lib/systemd/system/null521@.service",
         "usr/lib/systemd/catalog/null521.catalog",
         "usr/lib/tmpfiles.d/null521.conf",
@@ -64,8 +65,10 @@ def test_install_for_an_interpreter_elsewhere(tmp_path: Path) -> None:
     assert not interpreter.is_symlink()
     unit = (tmp_path / "opt/lib/systemd/system/null521@.service").read_text()
     bound = re.findall(r"^BindReadOnlyPaths=(.*)$", unit, re.M)[0].split()
+    executable = re.findall(r"^ExecPaths=(.*)$", unit, re.M)[0].replace("+", "").split()
     for path in (launcher, interpreter):
         assert any(path.is_relative_to(b) for b in bound), (path, bound)
+        assert any(path.is_relative_to(e) for e in executable), (path, executable)
     for path in (tmp_path / "opt").rglob("*"):
         assert path.stat().st_mode & 0o044 == 0o044, path
     assert (tmp_path / "etc/null521/tls-key.pem").stat().st_mode & 0o777 == 0o600

@@ -39,6 +39,8 @@ INSTEAD = {
         "SystemCallFilter=",
         ["SystemCallFilter=@system-service", "SystemCallFilter=~@privileged @resources"],
     ),
+    "shipped, without NoExecPaths": ("NoExecPaths= ExecPaths=", []),
+    "shipped, without ReadOnlyPaths": ("ReadOnlyPaths= InaccessiblePaths=", []),
     "shipped, with ProtectKernelTunables": ("-", ["ProtectKernelTunables=yes"]),
     "shipped, with ProtectHome=yes": ("-", ["ProtectHome=yes"]),
     "shipped, with RootDirectory below /usr": (
