@@ -1,8 +1,9 @@
 """A sender's half of SMTP with one address: what the host answers, and how soon.
 
 It knows a client's commands, sockets, the clock, and how TLS begins. It must not know which answers
-are right: verdict.py does. It never sends a message, whatever the host says. The host may be
-hostile, so time, lines and octets are bounded. Replies are passed on unchanged.
+are right (verdict.py), nor how TLS goes on (tls.py). It never sends a message, whatever the host
+says. The host may be hostile, so time, lines and octets are bounded. Replies are passed on
+unchanged.
 """
 
 import errno
@@ -10,12 +11,18 @@ import socket
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from null521 import certificate
 
+if TYPE_CHECKING:
+    from null521.check import tls
+
 MAX_LINE = 1024  # octets: twice what RFC 5321, 4.5.3.1.5 allows for a reply line
 MAX_REPLY = 64  # lines
+# Octets from the host in one conversation, those of TLS included. OpenSSL accepts certificates of
+# 100 KB, and all else is far shorter.
+MAX_OCTETS = 2**18
 
 # Errors that say nothing about the host: this machine has no route to such an address.
 UNREACHABLE = (errno.ENETUNREACH, errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT)
@@ -90,7 +97,9 @@ class Connection:
         self._start = time.monotonic()
         self._end = self._start + timeout
         self._socket = socket.create_connection((address, port), timeout)
+        self._tls: tls.Client | None = None
         self._unread = b""
+        self._left = MAX_OCTETS
 
     def close(self) -> None:
         """Close it at once, even with unread input."""
@@ -98,11 +107,11 @@ class Connection:
 
     def send(self, line: str) -> None:
         """Send a line; characters beyond ASCII become "?"."""
-        self._limit_to_deadline()
-        try:
-            self._socket.sendall(line.encode("ascii", "replace") + b"\r\n")
-        except (BrokenPipeError, ConnectionResetError) as error:
-            raise HungUp from error
+        octets = line.encode("ascii", "replace") + b"\r\n"
+        if self._tls:
+            self._tls.send(octets)
+        else:
+            self._send(octets)
 
     def receive(self) -> Reply:
         """The next reply; NoSmtp if it is not one, or is too long."""
@@ -117,36 +126,42 @@ class Connection:
         raise NoSmtp(f"a reply of more than {MAX_REPLY} lines")
 
     def secure(self) -> Tls:
-        """Start TLS with any certificate, like a sender that requires TLS but no identity."""
-        import ssl  # slow to import, and only needed here
+        """Start TLS."""
+        from null521.check import tls  # slow to import, and only needed here
 
-        context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-        context.check_hostname = False
-        context.verify_mode = ssl.CERT_NONE
         self._unread = b""  # clear text must not pass for replies under TLS
-        self._limit_to_deadline()
-        try:
-            secured = context.wrap_socket(self._socket)
-        except (ssl.SSLEOFError, ssl.SSLZeroReturnError, ConnectionResetError) as error:
-            raise HungUp from error
-        self._socket = secured
-        before, after = certificate.validity(secured.getpeercert(binary_form=True) or b"")
-        return Tls(secured.version() or "", before, after)
+        self._tls = tls.Client(self._receive, self._send)
+        version, cert = self._tls.start()
+        return Tls(version, *certificate.validity(cert))
 
     def _line(self) -> bytes:
         while b"\n" not in self._unread and len(self._unread) <= MAX_LINE:
-            self._limit_to_deadline()
-            try:
-                octets = self._socket.recv(4096)
-            except ConnectionResetError as error:
-                raise HungUp from error
-            if not octets:
-                raise HungUp
-            self._unread += octets
+            self._unread += self._tls.receive() if self._tls else self._receive()
         line, _, self._unread = self._unread.partition(b"\n")
         if len(line) > MAX_LINE:
             raise NoSmtp(f"a reply line of more than {MAX_LINE} octets")
         return line.rstrip(b"\r")
+
+    def _receive(self) -> bytes:
+        """The next octets. Nothing else reads from the socket, so both bounds hold for all."""
+        self._limit_to_deadline()
+        try:
+            octets = self._socket.recv(4096)
+        except ConnectionResetError as error:
+            raise HungUp from error
+        if not octets:
+            raise HungUp
+        self._left -= len(octets)
+        if self._left < 0:
+            raise NoSmtp(f"it sends more than {MAX_OCTETS} octets")
+        return octets
+
+    def _send(self, octets: bytes) -> None:
+        self._limit_to_deadline()
+        try:
+            self._socket.sendall(octets)
+        except (BrokenPipeError, ConnectionResetError) as error:
+            raise HungUp from error
 
     def _limit_to_deadline(self) -> None:
         left = self._end - time.monotonic()

@@ -138,6 +138,11 @@ def _report(options: argparse.Namespace) -> None:
         if source.bad > 1:
             skipped = f"{source.bad} {several} that are not records"
         notes.append(f"Skipped {skipped}.")
+    if source.summed:
+        notes.append(
+            f"Not included: {source.summed} sessions that were only summed up, because there were "
+            "more than log-budget allows; see null521-serve(8)."
+        )
     if isinstance(source, Journal) and reading.out_of_reach(options.directory, options.file):
         why = f"{options.directory}: no permission" if options.directory else NO_PERMISSION
         if not findings.records:

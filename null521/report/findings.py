@@ -20,11 +20,17 @@ from null521.report.tally import Groups, Timeline
 # many records there are; the same holds for senders that retry. `make report-cost` prints how much
 # memory that needs.
 KEPT = 20000
+# Characters: an IPv6 address with an interface. What is longer is forged.
+MAX_ADDRESS = 64
+
+
+def _network(client: str | None) -> str | None:
+    """The IPv4 /24 or IPv6 /64, because one sender may use several addresses of a network."""
+    return client if client and len(client) > MAX_ADDRESS else _network_of(client)
 
 
 @lru_cache(4096)
-def _network(client: str | None) -> str | None:
-    """The IPv4 /24 or IPv6 /64, because one sender may use several addresses of a network."""
+def _network_of(client: str | None) -> str | None:
     try:
         address = ipaddress.ip_address(client or "")
         return str(ipaddress.ip_network((address, 24 if address.version == 4 else 64), False))

@@ -8,6 +8,7 @@ them.
 import heapq
 import json
 import os
+import re
 from collections.abc import Iterable, Iterator, Mapping
 from datetime import datetime
 from functools import lru_cache
@@ -15,13 +16,21 @@ from itertools import islice
 from operator import attrgetter
 from typing import Any, BinaryIO, NamedTuple
 
-from null521.record import REFUSED
+from null521.record import REFUSED, SUMMED
 from null521.session import MAX_MAILBOX, MAX_RECIPIENTS
 
 # Where journald has its files by default: journald.conf(5), Storage=.
 JOURNALS = ("/run/log/journal", "/var/log/journal")
 # Longer than any line of ours, in octets.
 MAX_LINE = 65536
+# More than a server can refuse between two summaries.
+MAX_SUM = 10**9
+# Printable by Unicode, but nothing is seen of them: fillers of Hangul and Khitan, Khmer vowels
+# without a shape, variation selectors, an empty Braille cell, an empty note. In plane 14, all are.
+BLANK = re.compile(
+    "[\u034f\u115f\u1160\u17b4\u17b5\u180b-\u180d\u180f\u2800\u3164\ufe00-\ufe0f\uffa0"
+    "\U00016fe4\U0001d159\U000e0000-\U000effff]"
+)
 # The year 9987, in seconds since the epoch: datetime can convert it to any time zone.
 LATEST = 253e9
 
@@ -45,19 +54,26 @@ class Entry(NamedTuple):
     tls: str | None
 
 
+class Sum(NamedTuple):
+    """So many sessions had no record of their own (null521/serve/log.py). time: as of Entry."""
+
+    time: float
+    sessions: int
+
+
 class Lines:
     """Entries from files of JSON lines, merged by time.
 
     names: of files, "-" for standard input. since, until: in seconds since the epoch, both
     inclusive. done: octets read; total: octets of all files, without pipes. bad: lines that are not
-    records.
+    records. summed: sessions without a record of their own.
     """
 
     what = ("line", "lines")
 
     def __init__(self, names: list[str], since: float, until: float) -> None:
         self.done = self.total = 0.0
-        self.bad = 0
+        self.bad = self.summed = 0
         self._names = names
         self._since, self._until = since, until
 
@@ -71,12 +87,16 @@ class Lines:
             for line in self._lines(file):
                 try:
                     entry = parse_line(line)
-                # Deep nesting is a RecursionError.
-                except (ValueError, TypeError, RecursionError):
+                # Deep nesting is a RecursionError; whatever else it is, one line ends no report.
+                except Exception:
                     self.bad += 1
+                    continue
+                if not entry or not self._since <= entry.time <= self._until:
+                    continue
+                if isinstance(entry, Sum):
+                    self.summed += entry.sessions
                 else:
-                    if entry and self._since <= entry.time <= self._until:
-                        yield entry
+                    yield entry
 
     def _lines(self, file: BinaryIO) -> Iterator[bytes]:
         """Each line; an empty one in place of each that is longer than any of ours."""
@@ -90,19 +110,21 @@ class Lines:
             yield b"" if long else line
 
 
-def parse_line(line: bytes) -> Entry | None:
-    """The entry in a JSON line; None if it is a record of ours that is not about a client.
+def parse_line(line: bytes) -> Entry | Sum | None:
+    """The entry in a JSON line; None if it is a record of ours that is not about clients.
 
     ValueError, TypeError or RecursionError if it is not a record of ours.
     """
     document = json.loads(line.decode())
     if not isinstance(document, dict) or not isinstance(document.get("message_id"), str):
         raise ValueError("not a record")
-    if document["message_id"] != REFUSED:
+    if document["message_id"] not in (REFUSED, SUMMED):
         return None
     moment = datetime.fromisoformat(document.get("time", ""))
     if moment.tzinfo is None or not 0 <= moment.timestamp() <= LATEST:
         raise ValueError("time without a zone, or out of range")
+    if document["message_id"] == SUMMED:
+        return Sum(moment.timestamp(), _sessions(document.get("sessions")))
     recipients = document.get("recipient", [])
     if not isinstance(recipients, list):
         raise ValueError("recipients are not a list")
@@ -117,28 +139,30 @@ class Journal:
     """Entries from a journal, through a systemd.journal.Reader.
 
     since, until: in seconds since the epoch, both inclusive. done: seconds from the first record;
-    total: seconds from the first record to the last. bad: entries that could not be read.
+    total: seconds from the first record to the last. bad: entries that could not be read. summed:
+    sessions without a record of their own.
     """
 
     what = ("journal entry", "journal entries")
 
     def __init__(self, reader: Any, since: float, until: float) -> None:
-        reader.add_match(f"MESSAGE_ID={REFUSED}")
+        for message_id in (REFUSED, SUMMED):  # either: sd_journal_add_match(3)
+            reader.add_match(f"MESSAGE_ID={message_id}")
         self.done = self.total = 0.0
-        self.bad = 0
+        self.bad = self.summed = 0
         self._reader = reader
         self._since, self._until = since, until
 
     def __iter__(self) -> Iterator[Entry]:
         reader = self._reader
+        # What Reader.get_next() does, without converting all fields: that takes three times as long
+        # as the rest (tests/system/bench/report_cost.py), and fails where they are forged.
+        step, get_all, realtime = reader._next, reader._get_all, reader._get_realtime
         reader.seek_tail()
-        if not (newest := reader.get_previous()):
+        if not reader._previous():
             return
-        end = min(self._until, newest["__REALTIME_TIMESTAMP"].timestamp())
+        end = min(self._until, realtime() / 1e6)
         reader.seek_realtime(self._since)
-        # What Reader.get_next() does, without converting all fields, which takes three times as
-        # long as the rest (tests/system/bench/report_cost.py).
-        step, fields, realtime = reader._next, reader._get_all, reader._get_realtime
         begin = None
         while step():
             moment = realtime() / 1e6
@@ -147,9 +171,15 @@ class Journal:
             begin = begin or moment
             self.total, self.done = end - begin, moment - begin
             try:
-                yield parse_fields(moment, fields())
-            except (OSError, TypeError):  # EBADMSG: a damaged file
+                fields = get_all()
+                if fields.get("MESSAGE_ID") == SUMMED.encode():
+                    self.summed += _sessions(int(fields.get("NULL521_SESSIONS", b"")))
+                    continue
+                entry = parse_fields(moment, fields)
+            except Exception:  # EBADMSG is a damaged file; all else is forged
                 self.bad += 1
+            else:
+                yield entry
 
 
 def parse_fields(moment: float, fields: Mapping[str, Any]) -> Entry:
@@ -161,10 +191,16 @@ def parse_fields(moment: float, fields: Mapping[str, Any]) -> Entry:
     return Entry(moment, _several(map(_text, recipients)), *texts)
 
 
-# Most values occur again and again.
-@lru_cache(4096)
 def _text(octets: bytes) -> str:
+    # Longer values are forged, and would fill the cache.
+    return _parsed(octets) if len(octets) <= MAX_MAILBOX else _uncached(octets[: 4 * MAX_MAILBOX])
+
+
+def _uncached(octets: bytes) -> str:
     return _safe(octets.decode("utf-8", "replace"))
+
+
+_parsed = lru_cache(4096)(_uncached)  # most values occur again and again
 
 
 def _safe(text: str) -> str:
@@ -173,9 +209,24 @@ def _safe(text: str) -> str:
     The record's own escapes (record.clean) stay as they are.
     """
     text = text[:MAX_MAILBOX]
-    if text.isprintable():
+    if _is_visible(text):
         return text
-    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
+    return "".join(map(_shown, text))
+
+
+@lru_cache(4096)
+def _shown(character: str) -> str:
+    return character if _is_visible(character) else character.encode("unicode_escape").decode()
+
+
+def _is_visible(text: str) -> bool:
+    return text.isprintable() and not BLANK.search(text)
+
+
+def _sessions(number: object) -> int:
+    if type(number) is not int or not 0 < number <= MAX_SUM:
+        raise ValueError("not a number of sessions")
+    return number
 
 
 def _several(texts: Iterable[str]) -> tuple[str, ...]:

@@ -4,10 +4,10 @@ It knows which fields tell one message from another, and what can be done about 
 not know where records come from, nor how its findings are shown.
 """
 
-from collections.abc import Collection
 from itertools import islice
 from statistics import median
-from typing import Any, NamedTuple
+from sys import getsizeof
+from typing import NamedTuple
 
 from null521.report import schedules
 from null521.report.reading import Entry
@@ -18,6 +18,8 @@ TRIES = 3
 APART = 60.0
 # So many of the latest gaps are remembered.
 GAPS = 16
+# Octets of what those seen more than once have said, more than ordinary ones need.
+MAX_OCTETS = 16 * 2**20
 
 Key = tuple[str | None, str | None, str | None]  # client or network, sender, recipient
 
@@ -46,16 +48,19 @@ class Retries:
     """Finds the senders that retry, in bounded memory.
 
     Remembered are up to twice `kept` triplets seen once, of which the oldest are forgotten first,
-    and as many seen more often, of which those with less than TRIES tries are forgotten first.
-    forgotten: how many triplets were forgotten.
+    and as many seen more often, of which those with less than TRIES tries are forgotten first, also
+    if all together are longer than MAX_OCTETS. forgotten: how many triplets were forgotten.
     """
 
     def __init__(self, kept: int) -> None:
         self.forgotten = 0
         self.unordered = 0  # records older than one before them, whose gaps are not known
         self._kept = kept
-        self._once: dict[Key, float] = {}  # most never come again, and must cost little
+        # By hash alone: most never come again, and must cost little, however long they are. Two
+        # with the same hash, which nobody can choose, are one try too many for one of them.
+        self._once: dict[int, float] = {}
         self._again: dict[Key, Triplet] = {}
+        self._octets = 0  # of _again
 
     def add(self, place: str | None, entry: Entry) -> None:
         """Count a record; place is its client, or its network where that counts as one client."""
@@ -63,21 +68,25 @@ class Retries:
             key = (place, entry.sender, recipient)
             triplet = self._again.get(key)
             if triplet is None:
-                first = self._once.pop(key, None)
+                first = self._once.pop(hash(key), None)
                 if first is None:
-                    self._once[key] = entry.time
+                    self._once[hash(key)] = entry.time
                     if len(self._once) >= 2 * self._kept:
-                        self._once = self._latest(self._once.items())
+                        self._forget_once()
                     continue
                 triplet = self._again[key] = Triplet(first)
+                self._octets += sum(map(getsizeof, key))
                 if len(self._again) >= 2 * self._kept:
-                    ranked = sorted(self._again.items(), key=lambda item: item[1].rank())
-                    self._again = self._latest(ranked)
+                    self._forget_again()
+                    if key not in self._again:
+                        continue
             if entry.time < triplet.last:
                 self.unordered += 1
                 triplet.first = min(triplet.first, entry.time)
             else:
-                triplet.add(entry)
+                self._octets += triplet.add(entry)
+                if self._octets > MAX_OCTETS:
+                    self._forget_again()
 
     def found(self, end: float) -> list[Retry]:
         """All senders that retry.
@@ -90,35 +99,53 @@ class Retries:
         found.sort(
             key=lambda retry: (
                 *(not retry.still, not retry.like, -retry.tries, -retry.last),
-                str(retry),
+                *map(str, (retry.place, retry.sender, retry.recipient)),
             )
         )
         return found
 
-    def _latest(self, items: Collection[tuple[Key, Any]]) -> dict[Key, Any]:
-        self.forgotten += len(items) - self._kept
-        return dict(islice(items, len(items) - self._kept, None))
+    def _forget_once(self) -> None:
+        forgotten = len(self._once) - self._kept
+        self._once = dict(islice(self._once.items(), forgotten, None))
+        self.forgotten += forgotten
+
+    def _forget_again(self) -> None:
+        ranked = sorted(self._again.items(), key=lambda item: item[1].rank())
+        least = len(ranked) - self._kept
+        for forgotten, (key, triplet) in enumerate(ranked):
+            if forgotten >= least and self._octets <= MAX_OCTETS // 2:
+                break
+            self._octets -= triplet.octets + sum(map(getsizeof, key))
+            self.forgotten += 1
+            del self._again[key]
 
 
 class Triplet:
     """What is remembered of one client, sender and recipient: greylisting's triplet (RFC 6647)."""
 
-    __slots__ = ("first", "gaps", "last", "latest", "tried", "tries")
-    latest: Entry  # set by add()
+    __slots__ = ("first", "gaps", "last", "latest", "octets", "tried", "tries")
 
     def __init__(self, moment: float) -> None:
         self.tries = 1
         self.first = self.last = self.tried = moment
         self.gaps: list[float] = []
+        # HELO, stage of the refusal, and TLS of the latest record, and how much memory they need.
+        self.latest: tuple[str | None, str | None, str | None] = None, None, None
+        self.octets = 0
 
-    def add(self, entry: Entry) -> None:
-        """Count another record, which must not be older than the last one."""
+    def add(self, entry: Entry) -> int:
+        """Count another record, which must not be older than the last one.
+
+        Returns how many octets more it needs.
+        """
         if entry.time - self.tried >= APART:
             self.gaps = [*self.gaps, entry.time - self.tried][-GAPS:]
             self.tried = entry.time
             self.tries += 1
         self.last = entry.time
-        self.latest = entry
+        self.latest = entry.helo, entry.refuse_at, entry.tls
+        before, self.octets = self.octets, sum(map(getsizeof, self.latest))
+        return self.octets - before
 
     def rank(self) -> tuple[int, float]:
         """The lower, the sooner it may be forgotten."""
@@ -135,21 +162,22 @@ class Triplet:
             of_one = [] if gap > schedules.LONGEST else [*of_one, gap]
         like = schedules.matching(of_one)
         # A client that names no sender is a mail server only if its gaps are those of one.
-        if self.latest.sender is None and not like:
+        _, sender, _ = key
+        if sender is None and not like:
             return None
         still = end - self.last <= max(schedules.LONGEST, 2 * every)
-        advice = self._advice(every)
+        advice = self._advice(sender, every)
         return Retry(*key, self.tries, every, self.first, self.last, still, like, advice)
 
-    def _advice(self, every: float) -> str:
-        entry = self.latest
-        if entry.refuse_at in ("greeting", "helo"):
+    def _advice(self, sender: str | None, every: float) -> str:
+        helo, refuse_at, tls = self.latest
+        if refuse_at in ("greeting", "helo"):
             return "refuse at rcpt: earlier, many queue the mail"
-        if entry.tls and entry.tls.startswith("failed"):
+        if tls and tls.startswith("failed"):
             return "find out why TLS fails"
-        if entry.sender is None and not entry.tls:
+        if sender is None and not tls:
             return "offer STARTTLS: it may require TLS"
-        domain = (entry.sender or "").rpartition("@")[2] or entry.helo
+        domain = (sender or "").rpartition("@")[2] or helo
         # RFC 5321, 4.5.1: each domain that accepts mail has a postmaster.
         tell = f"tell postmaster@{domain}" if domain else "tell its administrator"
         return f"{tell}: new mail each time" if every > schedules.LONGEST else tell

@@ -13,8 +13,8 @@ ENOUGH = 3
 # The longest wait of any schedule, Exim's plus the next run of its queue, is under 9 h. Longer gaps
 # are between messages, not between two tries of one message.
 LONGEST = 12 * 3600.0
-# How long one try may take, and so delay the next.
-SLACK = 60.0
+# How long one try may take, and so delay the next; and how long it takes as a rule.
+SLACK, USUAL = 60.0, 20.0
 
 # qmgr(8): minimal_backoff_time, maximal_backoff_time and queue_run_delay of Postfix since 2.4.
 POSTFIX_LEAST, POSTFIX_MOST, POSTFIX_SCAN = 300.0, 4000.0, 300.0
@@ -29,6 +29,11 @@ EXIM_RUN = 1800.0
 
 # sendmail(8), -q: each run of the queue tries all messages in it, so all waits are equal.
 SENDMAIL_LEAST, SENDMAIL_MOST = 240.0, LONGEST
+
+# nextDelay() in chasquid's internal/queue/queue.go: by the age of the message, plus up to a minute by
+# chance.
+CHASQUID = (60.0, 300.0, 600.0, 1200.0)
+CHASQUID_MORE = 60.0
 
 # scheduler_backoff() with BACKOFF_TRANSFER in OpenSMTPD's scheduler_ramqueue.c, and nextretry() for
 # remote recipients in qmail-send.c: the n-th try is 400 * n * n seconds after the first.
@@ -47,9 +52,11 @@ def _postfix(gaps: Sequence[float]) -> bool:
 
     Then it waits for the next scan of the queue. low and high: bounds of the message's age.
     """
+    # The first tries of OpenSMTPD and qmail fit too, but only if tries took very long.
+    slack = USUAL if _quadratic(gaps[:ENOUGH]) else SLACK
     low, high = 0.0, math.inf
     for gap in gaps:
-        least, most = gap - POSTFIX_SCAN - SLACK, gap + SLACK
+        least, most = gap - POSTFIX_SCAN - slack, gap + slack
         if most < POSTFIX_LEAST or least > POSTFIX_MOST:
             return False
         if most < POSTFIX_MOST:
@@ -84,6 +91,15 @@ def _sendmail(gaps: Sequence[float]) -> bool:
     return even and SENDMAIL_LEAST <= least <= most <= SENDMAIL_MOST
 
 
+def _chasquid(gaps: Sequence[float]) -> bool:
+    """One minute, five, ten, and then twenty each time."""
+    for unseen in range(len(CHASQUID)):
+        waits = chain(CHASQUID[unseen:], repeat(CHASQUID[-1]))
+        if all(0 <= gap - next(waits) <= CHASQUID_MORE + SLACK for gap in gaps):
+            return True
+    return False
+
+
 def _quadratic(gaps: Sequence[float]) -> bool:
     """The first wait is one base long, and each later one two bases longer than the one before."""
     first = max(0, round((gaps[0] / QUADRATIC_BASE - 1) / 2))
@@ -97,5 +113,6 @@ SERVERS: dict[str, Callable[[Sequence[float]], bool]] = {
     "Postfix": _postfix,
     "Exim": _exim,
     "sendmail": _sendmail,
+    "chasquid": _chasquid,
     "OpenSMTPD or qmail": _quadratic,
 }

@@ -7,6 +7,10 @@ bound is needed because a client can make up any number of new keys.
 import heapq
 import time
 from collections.abc import Iterator
+from sys import getsizeof
+
+# Octets of keys, several times as many as those of ordinary clients need.
+MAX_OCTETS = 12 * 2**20
 
 # Rows of a timeline, and how many times as many intervals are counted before it is shown.
 ROWS, FINER = 40, 50
@@ -31,7 +35,7 @@ class Group:
 
 
 class Groups:
-    """Counts by key: exact until there are more than twice `kept` keys at once.
+    """Counts by key: exact until there are more than twice `kept` keys at once, or MAX_OCTETS.
 
     Then the keys with the lowest counts are forgotten, as in the Space-Saving algorithm (Metwally,
     Agrawal, El Abbadi, 2005), but many at a time. From then on, `count` is the least number of
@@ -42,14 +46,16 @@ class Groups:
     def __init__(self, kept: int) -> None:
         self.error = 0
         self._kept = kept
+        self._octets = 0
         self._groups: dict[str | None, Group] = {}
 
     def add(self, key: str | None, moment: float) -> None:
         """Count one record of that key."""
         group = self._groups.get(key)
         if group is None:
-            if len(self._groups) >= 2 * self._kept:
+            if len(self._groups) >= 2 * self._kept or self._octets > MAX_OCTETS:
                 self._forget()
+            self._octets += getsizeof(key)
             group = self._groups[key] = Group(moment, self.error)
         group.count += 1
         # Records need not come in the order of their times.
@@ -70,8 +76,15 @@ class Groups:
             return item[1].count + item[1].error
 
         ranked = sorted(self._groups.items(), key=at_most, reverse=True)
-        self.error = at_most(ranked[self._kept])
-        self._groups = dict(ranked[: self._kept])
+        kept = octets = 0
+        while kept < self._kept:
+            more = getsizeof(ranked[kept][0])
+            if octets + more > MAX_OCTETS // 2:
+                break
+            octets += more
+            kept += 1
+        self.error = at_most(ranked[kept])
+        self._groups, self._octets = dict(ranked[:kept]), octets
 
 
 def _by_count(item: tuple[str | None, Group]) -> tuple[int, float, str]:

@@ -7,13 +7,14 @@ must not know what the tables say.
 import csv
 import json
 import sys
+import unicodedata
 from collections.abc import Iterable
 from datetime import UTC, datetime
 
 from null521.console.tables import Bar, Cell, Moment, Span, Table
 
-# A cell that begins with one of these is a formula to a spreadsheet.
-FORMULA = ("=", "+", "-", "@")
+# A cell that begins with one of these may be a formula to a spreadsheet, also in full width.
+FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n")
 
 
 def as_json(facts: dict[str, Cell], tables: Iterable[Table], notes: list[str]) -> None:
@@ -32,10 +33,11 @@ def as_csv(table: Table) -> None:
     """Print it as CSV (RFC 4180) with a header line.
 
     A client chooses its own words, so a cell that a spreadsheet would run as a formula gets a "'"
-    in front of it (OWASP, "CSV Injection").
+    in front of it, and all cells are quoted, which keeps a ";" in one from ending it (OWASP, "CSV
+    Injection").
     """
     kept = [number for number, column in enumerate(table.columns) if column != "bar"]
-    lines = csv.writer(sys.stdout)
+    lines = csv.writer(sys.stdout, quoting=csv.QUOTE_ALL)
     lines.writerow([table.columns[number] for number in kept])
     for row in table.rows:
         lines.writerow([_field(row[number]) for number in kept])
@@ -43,11 +45,16 @@ def as_csv(table: Table) -> None:
 
 def _field(cell: Cell) -> str:
     value = _value(cell)
-    if isinstance(value, str) and value[:1] in FORMULA:
+    if isinstance(value, str) and _begins(value) in FORMULA:
         return "'" + value
     if value is None or isinstance(value, list):
         return " or ".join(value or [])
     return "<>" if value == "" else str(value)
+
+
+def _begins(value: str) -> str:
+    """The character that a spreadsheet may go by, in its plain form."""
+    return unicodedata.normalize("NFKC", value.lstrip(" ")[:1])
 
 
 def _value(cell: Cell) -> str | int | float | list[str] | None:

@@ -16,6 +16,8 @@ import pytest
 from helpers import journals
 from helpers.program import TREE, Server, dial
 
+from null521 import record
+
 TIMEOUT = 60  # seconds until a run that hangs fails
 COMMAND = [sys.executable, "-m", "null521", "report"]
 # Without the libraries that are optional.
@@ -135,7 +137,7 @@ def test_without_records(tmp_path: Path) -> None:
     assert report(empty) == "No records of null521.\n"
     found = as_json(empty)
     assert (found["records"], found["retries"], found["writers"]) == (0, [], [])
-    assert report("--csv", empty) == "client,records,first_seen,last_seen\r\n"
+    assert report("--csv", empty) == '"client","records","first_seen","last_seen"\r\n'
 
 
 @pytest.mark.parametrize("table", ["retries", "writers", "timeline"])
@@ -206,6 +208,20 @@ def test_the_records_of_serve(tmp_path: Path) -> None:
         "eve@ntp.example": 3,
     }
     assert found["notes"] == []
+
+
+def test_a_note_about_sessions_that_were_only_summed_up(lines: Path) -> None:
+    made = record.Record(record.SUMMED, record.INFO, "Refused 7 more", [("SESSIONS", 7)])
+    with lines.open("ab") as file:
+        file.write(journals.line(journals.START, made))
+    found = as_json(lines)
+    assert (found["records"], found["notes"]) == (
+        12,
+        [
+            "Not included: 7 sessions that were only summed up, because there were more than "
+            "log-budget allows; see null521-serve(8)."
+        ],
+    )
 
 
 @pytest.mark.parametrize(

@@ -1,13 +1,19 @@
 """The cost of a report on a long journal, beside journalctl and jq: seconds, CPU and memory.
 
     python3 tests/system/bench/report_cost.py [RECORDS [RUNS [PYTHON]]]
+    python3 tests/system/bench/report_cost.py hostile [LINES]
 
 A million records and three runs by default, with /usr/bin/python3. systemd-journal-remote makes the
 journal from records of real sessions, in the form that a server's journald gives them; that takes
 longer than the rest, and needs a gigabyte below TMPDIR. Rows are run in turn; medians are printed.
 Nothing here passes or fails.
+
+hostile: instead, how much memory JSON lines take that were forged to need much of it, half a
+million of each kind by default.
 """
 
+import json
+import multiprocessing
 import os
 import platform
 import random
@@ -17,11 +23,13 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator
+from datetime import UTC, datetime
 from pathlib import Path
 
 from helpers import journals
 
 from null521.record import REFUSED
+from null521.session import MAX_MAILBOX
 
 TREE = Path(__file__).parents[3]
 
@@ -154,5 +162,65 @@ def once(command: list[str]) -> list[float]:
     return [wall, cpu, usage.ru_maxrss / 1024, int(own or 0) / 1024]
 
 
+# What a value is filled up with, to the longest of a record; and how many recipients a line has.
+HOSTILE = {
+    "short values": ("", 1),
+    "long values": ("x", 1),
+    "long values of four octets": ("\U0001f4a9", 1),
+    "values that are escaped": ("\x1b", 1),
+    "ten long recipients": ("x", 10),
+}
+ROUND = 10000  # lines until the same come again: half of what is remembered
+TRIES = 3
+
+
+def hostile(lines: int = 500_000) -> None:
+    """Print the table of memory by kind of line."""
+    print("| lines | wall s | peak MB |")
+    print("|---|---|---|")
+    for kind, (filling, recipients) in HOSTILE.items():
+        for by in ("client", "recipient"):
+            reading, writing = os.pipe()
+            forged = multiprocessing.Process(
+                target=forge, args=(writing, lines, filling, recipients)
+            )
+            forged.start()
+            os.close(writing)
+            report = [sys.executable, "-m", "null521", "report", f"--by={by}", "-"]
+            begun = time.monotonic()
+            process = subprocess.Popen(report, cwd=TREE, stdin=reading, stdout=subprocess.DEVNULL)
+            os.close(reading)
+            _, status, usage = os.wait4(process.pid, 0)
+            process.returncode = os.waitstatus_to_exitcode(status)
+            wall = time.monotonic() - begun
+            forged.join()
+            assert process.returncode == 0
+            peak = usage.ru_maxrss / 1024
+            print(f"| {kind}, by {by} | {wall:.0f} | {peak:.0f} |", flush=True)
+
+
+def forge(writing: int, lines: int, filling: str, recipients: int) -> None:
+    """Write lines of so many different clients, senders and recipients, each TRIES times."""
+    with open(writing, "w", encoding="utf-8") as pipe:
+        for number in range(lines):
+            who = number // (ROUND * TRIES) * ROUND + number % ROUND
+            moment = journals.START + number * 90 / ROUND
+            made = {
+                "time": datetime.fromtimestamp(moment, UTC).isoformat(),
+                "message_id": REFUSED,
+                "recipient": [filled(f"{who} {one}", filling) for one in range(recipients)],
+                **{name: filled(str(who), filling) for name in ("client", "sender")},
+                **{name: filled(str(number), filling) for name in ("helo", "refuse_at", "tls")},
+            }
+            print(json.dumps(made, ensure_ascii=False), file=pipe)
+
+
+def filled(text: str, filling: str) -> str:
+    return text + filling * (MAX_MAILBOX - len(text))
+
+
 if __name__ == "__main__":
+    if sys.argv[1:2] == ["hostile"]:
+        hostile(*map(int, sys.argv[2:]))
+        sys.exit()
     main(*(int(word) if word.isdigit() else word for word in sys.argv[1:]))  # type: ignore[arg-type]

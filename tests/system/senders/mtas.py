@@ -81,7 +81,8 @@ MTAS = {
             echo 'TLS_Srv: ENCR:112' >>/etc/mail/access
             makemap hash /etc/mail/access </etc/mail/access
         """,
-        start="/usr/sbin/sendmail -L sm-mta -bd -q10m",
+        # Whatever the load of this machine is: above eight for each core, it would only queue.
+        start="/usr/sbin/sendmail -L sm-mta -bd -q10m -OQueueLA=9999 -ORefuseLA=9999",
         queue="mailq | grep -v -e 'Queue status' -e 'is empty' -e 'Total requests: 0' || :",
         log=SendingHost.log,
         deferral=r"to=<{recipient}>.* stat=Deferred: (.*)",

@@ -35,7 +35,7 @@ def utc() -> Iterator[None]:
 @pytest.fixture(autouse=True)
 def no_cache() -> None:
     """No test profits from what another one has looked up."""
-    module._network.cache_clear()
+    module._network_of.cache_clear()
 
 
 def of(*entries: Entry, by: str = "client", limit: int = 20) -> Findings:
@@ -85,6 +85,14 @@ def test_group_by(by: str, counts: dict[str | None, int]) -> None:
 def test_the_domain_of_a_sender(sender: str | None, domain: str | None) -> None:
     ((found, *_),) = of(ANN._replace(sender=sender), by="sender-domain").writers().rows
     assert found == domain
+
+
+def test_what_is_too_long_for_an_address_fills_no_cache() -> None:
+    longest = "2001:db8:1111:2222:3333:4444:5555:6666%" + "x" * 25
+    for client in (longest, longest + "x", "y" * 1000):
+        of(ANN._replace(client=client), by="network")
+    assert len(longest) == 64
+    assert module._network_of.cache_info().currsize == 1
 
 
 def test_a_report_without_records() -> None:

@@ -7,7 +7,6 @@ import json
 import os
 import sys
 import tracemalloc
-from datetime import UTC, datetime
 from pathlib import Path
 from types import ModuleType, SimpleNamespace
 from typing import Any
@@ -18,10 +17,18 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from null521.console import tables
-from null521.record import INFO, REFUSED, STARTED, Record, clean
+from null521.record import INFO, REFUSED, STARTED, SUMMED, Record, clean
 from null521.report import reading, values
 from null521.report.findings import KEYS, Findings
-from null521.report.reading import FIELDS, Entry, Journal, Lines, parse_fields, parse_line
+from null521.report.reading import (
+    FIELDS,
+    Entry,
+    Journal,
+    Lines,
+    Sum,
+    parse_fields,
+    parse_line,
+)
 from null521.session import MAX_MAILBOX, MAX_RECIPIENTS
 
 RECORD = journals.of("192.0.2.7", journals.said("mx.example.net", "ann@example.net", "b@n", "c@n"))
@@ -40,7 +47,7 @@ GOOD = json.loads(journals.line(journals.START, RECORD))
 @pytest.fixture(autouse=True)
 def no_cache() -> None:
     """No test profits from what another one has read."""
-    reading._text.cache_clear()
+    reading._parsed.cache_clear()
 
 
 def changed(**fields: object) -> bytes:
@@ -149,7 +156,7 @@ def test_the_error_says_what_is_wrong_with_a_line(line: bytes, error: str) -> No
 )
 def test_the_earliest_and_latest_time_of_a_line(time: str, seconds: float) -> None:
     entry = parse_line(changed(time=time))
-    assert entry
+    assert isinstance(entry, Entry)
     assert entry.time == seconds
 
 
@@ -251,6 +258,67 @@ def test_a_line_without_end_needs_no_memory(tmp_path: Path) -> None:
     tracemalloc.stop()
 
 
+def summed(sessions: object, moment: float = journals.START) -> bytes:
+    """The line of a record that sums up so many sessions."""
+    line = journals.line(moment, Record(SUMMED, INFO, "Refused", []))
+    return json.dumps(json.loads(line) | {"sessions": sessions}).encode() + b"\n"
+
+
+def test_sessions_without_a_record_of_their_own_are_counted(tmp_path: Path) -> None:
+    (tmp_path / "lines").write_bytes(
+        b"".join([summed(5), journals.line(journals.START, RECORD), summed(7), summed(9, 1.0)])
+    )
+    lines = Lines([str(tmp_path / "lines")], 2.0, 1e12)
+    assert (list(lines), lines.summed, lines.bad) == ([ENTRY], 12, 0)
+    fields = {"MESSAGE_ID": SUMMED.encode(), "NULL521_SESSIONS": b"5"}
+    journal = Journal(Reader((1, fields), (2, named("a")), (3, fields)), 0.0, 1e12)
+    assert ([entry.helo for entry in journal], journal.summed, journal.bad) == (["a"], 10, 0)
+
+
+@pytest.mark.parametrize("sessions", [None, True, "5", 0, -1, 10**9 + 1, 1.5, [5]])
+def test_a_sum_that_cannot_be(sessions: object, tmp_path: Path) -> None:
+    (tmp_path / "lines").write_bytes(summed(sessions) + summed(10**9))
+    lines = Lines([str(tmp_path / "lines")], 0.0, 1e12)
+    assert (list(lines), lines.summed, lines.bad) == ([], 10**9, 1)
+    assert isinstance(parse_line(summed(1)), Sum)
+    forged = {"MESSAGE_ID": SUMMED.encode(), "NULL521_SESSIONS": str(sessions).encode()}
+    if sessions != "5":
+        journal = Journal(Reader((1, forged), (2, {"MESSAGE_ID": SUMMED.encode()})), 0.0, 1e12)
+        assert (list(journal), journal.summed, journal.bad) == ([], 0, 2)
+
+
+@pytest.mark.parametrize("error", [KeyError("time"), OverflowError, MemoryError, RuntimeError])
+def test_whatever_is_in_a_line_it_ends_no_report(
+    error: Exception, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(_: bytes) -> None:
+        raise error
+
+    monkeypatch.setattr(reading, "parse_line", fail)
+    assert read(journals.line(journals.START, RECORD), tmp_path) == ([], 1)
+
+
+BLANKS = "\u034f\u115f\u1160\u17b4\u2800\u3164\ufe0f\uffa0\U0001d159\U000e0001\U000e0100"
+
+
+@pytest.mark.parametrize("blank", BLANKS, ids=ascii)
+def test_what_is_printable_but_not_seen_is_escaped(blank: str) -> None:
+    """Otherwise a forged record could look like one of another client."""
+    shown = "a" + blank.encode("unicode_escape").decode() + "\u0436"
+    entry = parse_line(changed(helo=f"a{blank}\u0436"))
+    assert isinstance(entry, Entry)
+    assert entry.helo == shown
+    assert parse_fields(0.0, {"NULL521_HELO": f"a{blank}\u0436".encode()}).helo == shown
+
+
+def test_long_values_fill_no_cache() -> None:
+    for number in range(5):
+        value = str(number).encode() + b"x" * 10**6
+        entry = parse_fields(0.0, {"NULL521_HELO": value, "NULL521_CLIENT": b"192.0.2.7"})
+        assert entry.helo == str(number) + "x" * (MAX_MAILBOX - 1)
+    assert reading._parsed.cache_info().currsize == 1
+
+
 @pytest.mark.parametrize("name", FIELDS)
 def test_a_repeated_field_is_not_ours(name: str) -> None:
     with pytest.raises(TypeError):
@@ -272,11 +340,10 @@ class Reader:
     def seek_tail(self) -> None:
         self.at_tail = True
 
-    def get_previous(self) -> dict[str, datetime]:
+    def _previous(self) -> bool:
         assert self.at_tail
-        if not self.entries:
-            return {}
-        return {"__REALTIME_TIMESTAMP": datetime.fromtimestamp(self.entries[-1][0], UTC)}
+        self.position = len(self.entries) - 1
+        return bool(self.entries)
 
     def seek_realtime(self, seconds: float) -> None:
         self.position = sum(moment < seconds for moment, _ in self.entries) - 1
@@ -302,7 +369,7 @@ def named(name: str) -> dict[str, bytes]:
 def test_a_journal_is_read_from_since_until_until() -> None:
     reader = Reader(*((moment, named(str(moment))) for moment in (100, 200, 300, 400, 500)))
     journal = Journal(reader, 200.0, 400.0)
-    assert reader.matches == [f"MESSAGE_ID={REFUSED}"]
+    assert reader.matches == [f"MESSAGE_ID={REFUSED}", f"MESSAGE_ID={SUMMED}"]
     assert (journal.done, journal.total, journal.bad) == (0, 0, 0)
     found = []
     for entry in journal:
@@ -428,7 +495,7 @@ def test_any_lines_make_a_report_that_can_be_printed(octets: list[bytes], by: st
         except (ValueError, TypeError, RecursionError):
             bad += 1
         else:
-            if entry:
+            if isinstance(entry, Entry):
                 findings.add(entry._replace(time=entry.time + 600 * number))
     assert findings.records + bad <= 3 * len(octets)
     shown = [findings.retries(), findings.writers(), findings.timeline()]

@@ -1,12 +1,14 @@
 """Senders that retry, found in records of all kinds."""
 
 from itertools import accumulate
+from sys import getsizeof
 
 import pytest
 from helpers import journals
 from hypothesis import Phase, find, given, settings
 from hypothesis import strategies as st
 
+from null521.report import retries as module
 from null521.report.reading import Entry, parse_line
 from null521.report.retries import APART, GAPS, Retries, Retry
 from null521.report.schedules import LONGEST
@@ -23,7 +25,7 @@ def entry(
     parsed = parse_line(
         journals.line(journals.START + moment, journals.of(client, said, refuse_at))
     )
-    assert parsed
+    assert isinstance(parsed, Entry)
     return parsed
 
 
@@ -255,6 +257,39 @@ def test_of_those_seen_again_the_ones_with_few_tries_are_forgotten_first() -> No
             retries.add(place, entry(moment))
     assert {retry.place: retry.tries for retry in retries.found(0)} == {"c": 4, "e": 3}
     assert retries.forgotten == 4
+
+
+def test_long_values_are_forgotten_sooner(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Those with few tries first, also if it is only the latest records that are long."""
+    monkeypatch.setattr(module, "MAX_OCTETS", 100_000)
+    retries = Retries(1000)
+    for moment in at(*POSTFIX):
+        retries.add("192.0.2.7", entry(moment))
+    for number in range(200):
+        for moment in (9000, 9100):
+            retries.add(f"{number} " + "x" * 1000, entry(moment + number))
+            assert retries._octets <= 100_000
+    assert 40 <= len(retries._again) <= 80
+    assert retries.forgotten == 201 - len(retries._again)
+    (retry,) = retries.found(journals.START + 9000)
+    assert retry.place == "192.0.2.7"
+    counted = sum(getsizeof(text) for key in retries._again for text in key)
+    counted += sum(triplet.octets for triplet in retries._again.values())
+    assert retries._octets == counted
+    before = len(retries._again)
+    for key, triplet in list(retries._again.items())[1:]:
+        soon = entry(triplet.last - journals.START + 1)  # not a try of its own
+        retries.add(key[0], soon._replace(helo="x" * 10_000))
+        assert retries._octets <= 100_000
+    assert len(retries._again) < before
+    assert [retry.place for retry in retries.found(0)] == ["192.0.2.7"]
+
+
+def test_those_seen_once_cost_little_however_long_they_are() -> None:
+    retries = Retries(100)
+    for number in range(150):
+        retries.add(f"{number} " + "x" * 1000, entry(number))
+    assert {type(key) for key in retries._once} == {int}
 
 
 CLIENTS, SENDERS = ["1", "2", None], ["", "a@b", "@b", "...", "a", None]

@@ -57,6 +57,18 @@ def sendmail(chance: random.Random, tries: int) -> list[float]:
     return [late - early for early, late in itertools.pairwise(starts)]
 
 
+def chasquid(chance: random.Random, tries: int) -> list[float]:
+    """One minute, five, ten, and then twenty each time, by age, and up to a minute more."""
+    age = 0.0
+    gaps = []
+    for _ in range(tries):
+        age += chance.uniform(0, 20)
+        wait = next((60.0 * n for n in (1, 5, 10) if age < 60 * n), 1200.0)
+        gaps.append(wait + chance.uniform(0, 60))
+        age += gaps[-1]
+    return gaps
+
+
 def quadratic(chance: random.Random, tries: int) -> list[float]:
     """The n-th try is 400 * n * n seconds after the first."""
     starts = [400 * n * n + chance.uniform(0, 20) for n in range(tries + 1)]
@@ -67,6 +79,7 @@ SERVERS = {
     "Postfix": postfix,
     "Exim": exim,
     "sendmail": sendmail,
+    "chasquid": chasquid,
     "OpenSMTPD or qmail": quadratic,
 }
 
@@ -99,6 +112,18 @@ def test_a_long_run_matches_one_server_alone(name: str, chance: random.Random) -
         ([1800] * 9, ("sendmail",)),
         ([21600, 21700, 21600], ("Exim", "sendmail")),
         ([400, 1200, 2000, 2800], ("OpenSMTPD or qmail",)),
+        # After four tries, when Postfix would fit as well if a try took a minute.
+        ([400, 1200, 2000], ("OpenSMTPD or qmail",)),
+        ([402, 1198, 2003], ("OpenSMTPD or qmail",)),
+        ([440, 1160, 2000], ("Postfix", "OpenSMTPD or qmail")),
+        ([440, 1160, 2000, 2800], ("OpenSMTPD or qmail",)),
+        ([440, 1160, 2010, 4000], ("Postfix",)),
+        ([97, 331, 642], ("chasquid",)),
+        ([97, 331, 642, 1217, 1250, 1201], ("chasquid",)),
+        ([331, 642, 1217], ("Postfix", "chasquid")),
+        ([331, 642, 1217, 1250], ("chasquid",)),
+        ([1217, 1250, 1201], ("Exim", "sendmail", "chasquid")),
+        ([97, 642, 1217], ()),
         ([300, 600], ()),
         ([60, 60, 60], ()),
         ([86400] * 5, ()),
@@ -147,6 +172,15 @@ def test_matching(gaps: list[float], names: tuple[str, ...]) -> None:
         ("sendmail", [239, 239, 239], False),
         ("sendmail", [43200, 43200, 43200], True),
         ("sendmail", [43200, 43201, 43200], False),
+        # Each wait of chasquid is up to a minute longer, and a try may take another.
+        ("chasquid", [60, 300, 600, 1200], True),
+        ("chasquid", [180, 420, 720, 1320], True),
+        ("chasquid", [59, 300, 600], False),
+        ("chasquid", [181, 300, 600], False),
+        ("chasquid", [60, 299, 600], False),
+        ("chasquid", [60, 300, 600, 1321], False),
+        ("chasquid", [600, 1200, 1200], True),
+        ("chasquid", [1200, 600, 1200], False),
         # A try of OpenSMTPD or qmail may be a minute early or late.
         ("OpenSMTPD or qmail", [460, 1260, 2060], True),
         ("OpenSMTPD or qmail", [461, 1260, 2060], False),
@@ -191,7 +225,7 @@ def test_only_gaps_of_a_schedule_match(gaps: list[float]) -> None:
     names = matching(gaps)
     if names:
         assert len(gaps) >= 3
-        assert all(200 < gap <= 43200 for gap in gaps)
+        assert all((60 if "chasquid" in names else 200) <= gap <= 43200 for gap in gaps)
     if len(gaps) > ENOUGH and names:
         assert set(names) <= set(matching(gaps[:-1])), "a prefix matches as well"
 

@@ -9,6 +9,7 @@ from helpers.timezones import in_zone
 from hypothesis import given
 from hypothesis import strategies as st
 
+from null521.report import tally
 from null521.report.tally import FINER, ROWS, Groups, Timeline
 
 KEYS = st.lists(st.sampled_from("abcdefghijklmnopqrstuvwxyz") | st.none(), max_size=300)
@@ -32,6 +33,25 @@ def test_counts_have_bounds_that_hold(keys: list[str | None], kept: int) -> None
             assert count <= groups.error
     if len(exact) <= 2 * kept:
         assert {key: group.count for key, group in found.items()} == exact
+
+
+@given(st.lists(st.sampled_from("abcdefghijklmnopqrstuvwxyz"), max_size=200))
+def test_long_keys_are_forgotten_sooner(keys: list[str]) -> None:
+    """The bounds of the counts hold all the same."""
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(tally, "MAX_OCTETS", 10_000)
+        groups = Groups(100)
+        for moment, key in enumerate(keys):
+            groups.add(key * 1000, float(moment))
+            assert sum(len(key or "") for key in groups._groups) <= 12_000
+        found = {(key or "")[:1]: group for key, group in groups.largest(100)}
+        for key, count in Counter(keys).items():
+            if key in found:
+                assert found[key].count <= count <= found[key].count + found[key].error
+            else:
+                assert count <= groups.error
+        if len(set(keys)) < 10:
+            assert groups.error == 0
 
 
 def test_a_flood_of_other_keys_does_not_hide_the_largest() -> None:

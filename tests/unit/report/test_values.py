@@ -29,6 +29,17 @@ CELLS: list[tuple[Cell, object, str]] = [
     ("-1", "-1", "'-1"),
     ("@SUM(1)", "@SUM(1)", "'@SUM(1)"),
     ("a=b", "a=b", "a=b"),
+    ("\uff1d1+1", "\uff1d1+1", "'\uff1d1+1"),
+    ("\uff0b1", "\uff0b1", "'\uff0b1"),
+    ("\uff0d1", "\uff0d1", "'\uff0d1"),
+    ("\uff20SUM(1)", "\uff20SUM(1)", "'\uff20SUM(1)"),
+    ("\ufe66\ufe62", "\ufe66\ufe62", "'\ufe66\ufe62"),
+    ("\t=1+1", "\t=1+1", "'\t=1+1"),
+    ("\r=1+1", "\r=1+1", "'\r=1+1"),
+    ("\n=1+1", "\n=1+1", "'\n=1+1"),
+    ("  =1+1", "  =1+1", "'  =1+1"),
+    (" a", " a", " a"),
+    (" ", " ", " "),
     (-1, -1, "-1"),
 ]
 
@@ -70,9 +81,17 @@ def test_json_is_one_object_in_the_order_given(capsys: pytest.CaptureFixture[str
 
 
 def test_csv_has_a_header_and_the_line_ends_of_rfc_4180(capsys: pytest.CaptureFixture[str]) -> None:
-    assert printed_csv(capsys) == "first,last\r\n"
+    assert printed_csv(capsys) == '"first","last"\r\n'
     text = printed_csv(capsys, ("a,b", Bar(1), 'c"d'), (None, Bar(0), 2))
-    assert text == 'first,last\r\n"a,b","c""d"\r\n,2\r\n'
+    assert text == '"first","last"\r\n"a,b","c""d"\r\n"","2"\r\n'
+
+
+def test_csv_has_no_cell_that_another_separator_ends(capsys: pytest.CaptureFixture[str]) -> None:
+    """Spreadsheets of half of Europe separate by semicolons, and some by tabs."""
+    text = printed_csv(capsys, ("mx;=1+1", Bar(1), "mx\t=1+1"))
+    assert text.splitlines()[1] == '"mx;=1+1","mx\t=1+1"'
+    (cell,) = next(csv.reader(io.StringIO('"mx;=1+1"'), delimiter=";"))
+    assert cell == "mx;=1+1"
 
 
 def test_a_row_has_a_cell_for_each_column() -> None:
