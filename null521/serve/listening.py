@@ -8,24 +8,11 @@ import errno
 import os
 import socket
 import stat
-import struct
-from array import array
 from collections.abc import Mapping
 from pathlib import Path
 
 from null521 import peer
 from null521.serve.settings import address_of
-
-# What a socket must not receive: segments with both SYN and ACK, which answer a connect(2). In the
-# kernel's packet filter (code, jump if true, jump if false, operand), which sees the TCP header.
-NO_SYN_ACK = (
-    (0x30, 0, 0, 13),  # load the octet of flags
-    (0x54, 0, 0, 0x12),  # keep these two
-    (0x15, 0, 1, 0x12),  # both are set?
-    (0x06, 0, 0, 0),  # drop it
-    (0x06, 0, 0, 0xFFFFFFFF),  # take it whole
-)
-SO_ATTACH_FILTER, SO_LOCK_FILTER = 26, 44  # asm-generic/socket.h; the socket module lacks them
 
 BACKLOG = 4096  # what the kernel allows by default: listen(2)
 
@@ -52,25 +39,7 @@ def sockets(places: tuple[str, ...], environ: Mapping[str, str]) -> list[socket.
         listener.setblocking(False)
         with contextlib.suppress(OSError):  # the unit allows no listen(2); systemd has called it
             listener.listen(BACKLOG)  # inetd's backlog is 128 or less, which a flood fills
-        _never_connect(listener)
     return listeners
-
-
-def _never_connect(listener: socket.socket) -> None:
-    """Keep it, and the connections that it accepts, from being connected elsewhere, for good.
-
-    A listening socket that is shut down can be connected anew by sendto(2) with MSG_FASTOPEN, which
-    no sandbox can tell from the sendto(2) that records need. With this filter it never hears the
-    answer, and nothing can take the filter away: socket(7), SO_LOCK_FILTER.
-    """
-    if listener.family == socket.AF_UNIX:
-        return
-    octets = b"".join(struct.pack("=HBBI", *instruction) for instruction in NO_SYN_ACK)
-    instructions = array("B", octets)
-    program = struct.pack("@HP", len(NO_SYN_ACK), instructions.buffer_info()[0])
-    with contextlib.suppress(OSError):  # not Linux, or a kernel that allows it to root alone
-        listener.setsockopt(socket.SOL_SOCKET, SO_ATTACH_FILTER, program)
-        listener.setsockopt(socket.SOL_SOCKET, SO_LOCK_FILTER, 1)
 
 
 def handed_over(places: tuple[str, ...], environ: Mapping[str, str]) -> range:

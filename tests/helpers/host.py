@@ -124,20 +124,6 @@ while select.select([listener], [], [], 0.5)[0]:
 print(count)
 """
 
-# Whether anybody, not only root, may attach a packet filter to a socket: exit status 0 if so.
-FILTERS = """
-import array, os, socket, struct
-os.setuid(65534)
-code = array.array("B", struct.pack("=HBBI", 6, 0, 0, 1))
-socket.socket().setsockopt(socket.SOL_SOCKET, 26, struct.pack("@HP", 1, code.buffer_info()[0]))
-"""
-
-
-def everybody_may_filter(systemd: Systemd) -> bool:
-    """Whether this kernel lets the resident server protect its listening socket."""
-    words = [systemd.python, "-Ic", FILTERS]
-    return systemd.run(words, check=False, stderr=subprocess.DEVNULL).returncode == 0
-
 
 def taken_over(systemd: Systemd, pair: str) -> tuple[int, list[dict[str, str]]]:
     """Run hostile.py in the place of null521, in one of PAIRS whose socket is not active.

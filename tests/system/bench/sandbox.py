@@ -8,7 +8,7 @@ As root. The table is what docs/operating.md shows; tests/system/test_sandbox.py
 import tempfile
 from pathlib import Path
 
-from helpers.host import PAIRS, everybody_may_filter, taken_over
+from helpers.host import PAIRS, taken_over
 from helpers.namespaces import Systemd
 
 
@@ -23,7 +23,6 @@ def main() -> None:
             for line in lines:
                 key = f"{line['group']} | {line['tried']}"
                 results.setdefault(key, {})[pair] = line["refused"] or "**not refused**"
-        print("packet filters are for", "everybody" if everybody_may_filter(host) else "root alone")
     print(f"\n| | tried | {' | '.join(PAIRS[pair][1] for pair in PAIRS)} |")
     print("|---|---|---|---|")
     for key, each in results.items():

@@ -102,7 +102,7 @@ def test_defaults() -> None:
         "max-connections": 10000,
         "max-per-client": 100,
         "max-tls": 0,
-        "log-budget": 32768,
+        "log-budget": 24000,
         "exit-idle": 0.0,
         "grace": 5.0,
         "proxy-protocol": (),
