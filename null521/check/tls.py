@@ -41,7 +41,10 @@ class Client:
 
     def receive(self) -> bytes:
         """What the host says next."""
-        return self._until_done(lambda: self._tls.read(4096))
+        octets = self._until_done(lambda: self._tls.read(4096))
+        if not octets:  # close_notify: RFC 8446, 6.1
+            raise HungUp
+        return octets
 
     def send(self, octets: bytes) -> None:
         """Say something to the host."""
@@ -55,7 +58,7 @@ class Client:
             except ssl.SSLWantReadError:
                 self._flush()
                 self._from_host.write(self._receive())
-            except ssl.SSLZeroReturnError as error:  # close_notify: RFC 8446, 6.1
+            except ssl.SSLZeroReturnError as error:  # the same, in the middle of a handshake
                 raise HungUp from error
             except ssl.SSLError:
                 with contextlib.suppress(OSError):

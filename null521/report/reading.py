@@ -8,7 +8,6 @@ them.
 import heapq
 import json
 import os
-import re
 from collections.abc import Iterable, Iterator, Mapping
 from datetime import datetime
 from functools import lru_cache
@@ -16,7 +15,7 @@ from itertools import islice
 from operator import attrgetter
 from typing import Any, BinaryIO, NamedTuple
 
-from null521.record import REFUSED, SUMMED
+from null521.record import REFUSED, SUMMED, is_visible
 from null521.session import MAX_MAILBOX, MAX_RECIPIENTS
 
 # Where journald has its files by default: journald.conf(5), Storage=.
@@ -25,12 +24,6 @@ JOURNALS = ("/run/log/journal", "/var/log/journal")
 MAX_LINE = 65536
 # More than a server can refuse between two summaries.
 MAX_SUM = 10**9
-# Printable by Unicode, but nothing is seen of them: fillers of Hangul and Khitan, Khmer vowels
-# without a shape, variation selectors, an empty Braille cell, an empty note. In plane 14, all are.
-BLANK = re.compile(
-    "[\u034f\u115f\u1160\u17b4\u17b5\u180b-\u180d\u180f\u2800\u3164\ufe00-\ufe0f\uffa0"
-    "\U00016fe4\U0001d159\U000e0000-\U000effff]"
-)
 # The year 9987, in seconds since the epoch: datetime can convert it to any time zone.
 LATEST = 253e9
 
@@ -209,18 +202,14 @@ def _safe(text: str) -> str:
     The record's own escapes (record.clean) stay as they are.
     """
     text = text[:MAX_MAILBOX]
-    if _is_visible(text):
+    if text.isascii() and text.isprintable():
         return text
     return "".join(map(_shown, text))
 
 
 @lru_cache(4096)
 def _shown(character: str) -> str:
-    return character if _is_visible(character) else character.encode("unicode_escape").decode()
-
-
-def _is_visible(text: str) -> bool:
-    return text.isprintable() and not BLANK.search(text)
+    return character if is_visible(character) else character.encode("unicode_escape").decode()
 
 
 def _sessions(number: object) -> int:

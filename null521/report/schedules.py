@@ -30,8 +30,8 @@ EXIM_RUN = 1800.0
 # sendmail(8), -q: each run of the queue tries all messages in it, so all waits are equal.
 SENDMAIL_LEAST, SENDMAIL_MOST = 240.0, LONGEST
 
-# nextDelay() in chasquid's internal/queue/queue.go: by the age of the message, plus up to a
-# minute by chance.
+# nextDelay() in chasquid's internal/queue/queue.go: by the age of the message, and up to a minute
+# more by chance.
 CHASQUID = (60.0, 300.0, 600.0, 1200.0)
 CHASQUID_MORE = 60.0
 

@@ -272,6 +272,15 @@ def floods_tickets(pair: tuple[str, str]) -> Answer:
     return secured(pair, hold, tickets=2**30)
 
 
+def close_notify(tls: ssl.SSLSocket) -> None:
+    """End TLS in the orderly way, but not the connection."""
+    tls.recv(100)
+    tls.settimeout(0.1)
+    with contextlib.suppress(OSError):
+        tls.unwrap()
+    time.sleep(2 * TIMEOUT)
+
+
 def fails(words: str) -> str:
     return f"STARTTLS does not work: {words}"
 
@@ -304,6 +313,11 @@ OPENSSL = "STARTTLS failed: "  # and then why, in OpenSSL's words
         pytest.param(raw(for_ever(HELLO_REQUEST)), fails(TOO_MUCH), id="requests"),
         pytest.param(raw(octets_of(BEGUN * 10), 0.01), fails(NOTHING), id="handshake without end"),
         pytest.param(huge_chain, fails(OPENSSL), id="certificates"),
+        pytest.param(
+            lambda pair: secured(pair, close_notify),
+            undetermined("it hung up before its reply to EHLO"),
+            id="close_notify",
+        ),
         pytest.param(
             says(for_ever(b"250-h\r\n")),
             undetermined("a reply of more than 64 lines"),

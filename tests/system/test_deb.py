@@ -105,7 +105,7 @@ def test_from_installing_to_purging(host: Systemd, package: Path) -> None:
     assert dial(host)[1] == CODES
     host.wait_for(1, f"MESSAGE_ID={REFUSED}")
     said = host.output("null521", "report", "--csv", "--by=sender")
-    assert said.splitlines()[1].startswith("a@b.c,1,")
+    assert said.splitlines()[1].startswith('"a@b.c","1",')
 
     host.run(["systemctl", "disable", "--quiet", "--now", "null521.socket"])
     host.run(["systemctl", "enable", "--quiet", "--now", "null521-serve.socket"])
