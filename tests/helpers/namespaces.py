@@ -48,7 +48,7 @@ for fd in 0:stdin 1:stdout 2:stderr; do ln -s "fd/${fd%:*}" "$dev/${fd#*:}"; don
 # them, so each root below hides them.
 HOST_FILES = r"""
     etc/null521 etc/*/null521* run/null521 {usr,usr/local}/{bin,sbin}/null521
-    {usr,usr/local}/lib/{null521,*/null521*,*/*/null521*}
+    {usr,usr/local}/lib/{null521,*/null521*,*/*/*null521*}
     {usr,usr/local}/share/{doc/null521,man/man*/null521*}
     var/lib/dpkg/info/null521.* var/lib/systemd/deb-systemd-helper-*/{null521*,*/null521*}
     {run,var}/log/journal

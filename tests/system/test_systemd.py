@@ -173,7 +173,7 @@ def test_what_an_instance_can_see(fresh: Systemd) -> None:
         ")), end='\\r\\n')\n"
     )
     fresh.run(["tee", "/usr/local/bin/look"], input=look.encode(), stdout=subprocess.DEVNULL)
-    settings(fresh, UNIT, "ExecStart=", "ExecStart=/usr/bin/python3 -IS /usr/local/bin/look")
+    settings(fresh, UNIT, "ExecStart=", f"ExecStart={fresh.python} -IS /usr/local/bin/look")
     words = [*fresh.client, "127.0.0.1", "25"]
     seen = json.loads(fresh.run(words, input=b"", stdout=subprocess.PIPE).stdout)[1]
     root, readable, tmp, usr, fork, others = seen.strip().split("\r")

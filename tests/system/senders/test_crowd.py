@@ -40,6 +40,7 @@ def test_a_bounce_beside_five_thousand_clients(refusing: RefusingHost, tmp_path:
     # Any address of 10.0.0.0/8 is this network's then, to connect from.
     in_network(refusing, *["ip", "route", "add", "local", "10.0.0.0/8", "dev", "lo"])
     flags = [f"--listen={ADDRESS}:25", f"--hostname={HOST}", "--refuse-at=rcpt"]
+    flags += ["--max-commands=100"]  # so that some of them come up against it
     server = refusing.popen(["env", f"PYTHONPATH={TREE}", *SERVE, *flags])
     (started,) = refusing.wait_for(1, f"MESSAGE_ID={STARTED}")
     words = ["nsenter", f"--net=/proc/{refusing.pid}/ns/net", sys.executable, str(CROWD)]
