@@ -12,7 +12,7 @@ from _socket import SHUT_WR
 from _socket import socket as Socket
 from collections.abc import Callable
 from select import EPOLLIN, EPOLLOUT
-from typing import TYPE_CHECKING, Concatenate, ParamSpec
+from typing import TYPE_CHECKING
 
 from null521 import fault, record
 from null521.serve import proxy
@@ -24,17 +24,16 @@ if TYPE_CHECKING:
     from null521.tls import Secured
 
 
-P = ParamSpec("P")
-Step = Callable[Concatenate["Connection", P], None]
+Step = Callable[["Connection"], None]
 
 
-def guarded(step: "Step[P]") -> "Step[P]":
+def guarded(step: Step) -> Step:
     """A step of one connection; an exception that nobody has expected ends that one alone."""
 
     @functools.wraps(step)
-    def guard(connection: "Connection", /, *arguments: P.args, **more: P.kwargs) -> None:
+    def guard(connection: "Connection") -> None:
         try:
-            step(connection, *arguments, **more)
+            step(connection)
         except Exception as error:
             connection.fail(error)
 
@@ -79,9 +78,14 @@ class Connection:
                 return
         self._greet()
 
-    @guarded
     def expire(self, ending: str) -> None:
         """Send a last 521 if the socket has room, then close."""
+        try:
+            self._expire(ending)
+        except Exception as error:
+            self.fail(error)
+
+    def _expire(self, ending: str) -> None:
         if self._state is Connection._read_header and ending != "stopped":
             return self._refuse_proxy("no PROXY header in time")
         if not self._unsent:
