@@ -5,7 +5,9 @@ from pathlib import Path
 import pytest
 from helpers.certificates import KINDS, dates, make
 
-from null521 import certificate
+from null521 import certificate, settings
+from null521.settings import Settings
+from null521.tls import Secured
 
 
 def fault_of(cert: str, key: str) -> str:
@@ -61,3 +63,33 @@ def test_what_cannot_be_read_or_is_not_what_it_should_be(tmp_path: Path) -> None
         (cert, ""): "tls-cert and tls-key go together, but only one of them is set",
     }.items():
         assert fault_of(*pair) == fault
+
+
+def settings_for(cert: str, key: str) -> Settings:
+    return settings.read([f"--tls-cert={cert}", f"--tls-key={key}", "--refuse-at=rcpt"], {})
+
+
+def test_a_usable_pair_is_offered_and_secures_the_session(tmp_path: Path) -> None:
+    given = settings_for(*make(tmp_path))
+    given.max_octets = 5
+    assert certificate.is_offered(given) is True
+    session = given.session(starttls=True)
+    made = certificate.secured(session, given)
+    assert isinstance(made, Secured)
+    assert given.warnings == []
+    made.receive(b"GET /")
+    assert (made.ending, session.tls) == ("tls", "failed: http request")
+    bounded = certificate.secured(session, given)
+    bounded.receive(b"\x16\x03\x01\x00\x50\x01")
+    assert bounded.ending == "limit"
+
+
+def test_an_unusable_pair_is_a_warning_and_leaves_the_session_in_clear(tmp_path: Path) -> None:
+    cert, key = make(tmp_path)
+    for pair in (cert, str(tmp_path / "none")), (str(tmp_path / "none"), key):
+        given = settings_for(*pair)
+        assert certificate.is_offered(given) is False
+        session = given.session(starttls=True)
+        assert certificate.secured(session, given) is session
+        why = f"STARTTLS is not available: {tmp_path / 'none'}: No such file or directory"
+        assert given.warnings == [why, why]

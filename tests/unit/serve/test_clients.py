@@ -363,3 +363,27 @@ def test_all_sessions_end_with_the_server() -> None:
     assert (first.calls, second.calls, lingering.calls) == (["stopped"], ["stopped"], [])
     assert dict(clients.counts.endings) == {"quit": 1, "stopped": 2}
     assert (clients.open, clients.lingering) == (0, 1)
+
+
+def test_tls_is_told_by_its_state() -> None:
+    clients = clients_by(max_tls=2)
+    first, second = entered(clients), entered(clients)
+    assert clients.tls_by_state() == {"handshake": 0, "secured": 0}
+    assert clients.secure(first, NOW)
+    assert clients.secure(second, NOW)
+    clients.secured(first)
+    assert clients.tls_by_state() == {"handshake": 1, "secured": 1}
+    clients.secured(first)
+    assert clients.tls_by_state() == {"handshake": 1, "secured": 1}
+
+
+def test_those_that_linger_count_when_it_comes_to_the_reserve() -> None:
+    clients = clients_by(max_connections=16, max_per_client=100)
+    for number in range(15):
+        client = entered(clients, address=f"192.0.{number}.1")
+        if number % 2:
+            clients.end(client, "quit", 1, NOW)
+            clients.linger(client)
+    again = FakeClient(clients)
+    assert clients.enter(again)
+    assert not clients.count(again, "192.0.0.2")
