@@ -6,10 +6,8 @@ It knows the fields' names there. It must not know where the line goes.
 import json
 import time
 
+from null521.log import MAX_LINE
 from null521.record import Record
-
-# What a pipe that poll() calls writable takes without blocking: PIPE_BUF, pipe(7).
-MAX_LINE = 4096
 
 
 def json_line(record: Record) -> bytes:

@@ -11,7 +11,7 @@ from helpers.program import BYE, PATIENCE, REFUSED, SERVE, TREE, Served, Server
 from helpers.serve import ask, samples
 
 from null521 import record
-from null521.jsonline import MAX_LINE
+from null521.log import MAX_LINE
 from null521.record import SUMMED, TROUBLE
 from null521.serve.log import LOST, MAX_WAITING
 

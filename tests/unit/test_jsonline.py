@@ -7,7 +7,8 @@ from typing import Any
 
 import pytest
 
-from null521.jsonline import MAX_LINE, json_line
+from null521.jsonline import json_line
+from null521.log import MAX_LINE
 from null521.record import INFO, REFUSED, Record
 
 Fields = Sequence[tuple[str, str | int]]
