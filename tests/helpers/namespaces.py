@@ -15,7 +15,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
-PATIENCE = 20.0  # seconds that anything may take to start or to arrive
+TEST_TIMEOUT = 20.0  # seconds that anything may take to start or to arrive
 TREE = Path(__file__).parents[2]
 CGROUPS = Path("/sys/fs/cgroup")
 PYTHON = Path(sys._base_executable)  # type: ignore[attr-defined]
@@ -98,7 +98,7 @@ class Namespaces:
             stdin=subprocess.DEVNULL,
             stderr=subprocess.PIPE,
         )
-        deadline = time.monotonic() + PATIENCE
+        deadline = time.monotonic() + TEST_TIMEOUT
         while not self.answers():
             if self._outer.poll() is not None or time.monotonic() > deadline:
                 self._outer.kill()
@@ -155,7 +155,7 @@ class Namespaces:
 
     def wait_for(self, count: int, *matches: str) -> list[dict[str, Any]]:
         """The entries, once there are that many; AssertionError if that takes too long."""
-        deadline = time.monotonic() + PATIENCE
+        deadline = time.monotonic() + TEST_TIMEOUT
         while len(found := self.entries(*matches)) < count and time.monotonic() < deadline:
             time.sleep(0.05)
         assert len(found) == count, found
@@ -222,7 +222,7 @@ class Counted(Namespaces):
         return ["bash", "-euc", join, "bash", *map(str, groups), "--"]
 
     def after(self) -> None:
-        deadline = time.monotonic() + PATIENCE
+        deadline = time.monotonic() + TEST_TIMEOUT
         for hierarchy in self._hierarchies():
             # rmdir(2) fails until the last process has ended.
             while (group := hierarchy / self._cgroup).exists() and time.monotonic() < deadline:

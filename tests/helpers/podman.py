@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from helpers.namespaces import PATIENCE, Systemd
+from helpers.namespaces import TEST_TIMEOUT, Systemd
 
 # The images of scripts/prepare are read-only here; new ones are in memory. podman sets sysctls of
 # its network namespace, but all of /proc/sys is read-only, so INSIDE mounts that part again.
@@ -89,7 +89,7 @@ class Podman(Systemd):
 
         within: the container in whose network the client runs, if any.
         """
-        deadline = time.monotonic() + PATIENCE
+        deadline = time.monotonic() + TEST_TIMEOUT
         while True:
             with contextlib.suppress(KeyError):
                 before = self.within(within) if within else []

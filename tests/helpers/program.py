@@ -20,7 +20,7 @@ from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any, Self
 
-PATIENCE = 20.0  # seconds before a test that hangs fails
+TEST_TIMEOUT = 20.0  # seconds before a test that hangs fails
 TREE = Path(__file__).parents[2]
 
 # The replies of h.example, the host's name in every program started here.
@@ -81,7 +81,7 @@ class Answered(Caller):
 
     def record(self) -> str:
         """The record and any warnings before it; the process must end with status 0."""
-        _, line = self.process.communicate(timeout=PATIENCE)
+        _, line = self.process.communicate(timeout=TEST_TIMEOUT)
         assert self.process.returncode == 0, line
         return line.decode()
 
@@ -90,7 +90,7 @@ def tcp_pair(host: str = "127.0.0.1") -> tuple[socket.socket, socket.socket]:
     """A client's socket, and the accepted connection at its other end."""
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     with socket.create_server((host, 0), family=family) as server:
-        client = socket.create_connection(server.getsockname()[:2], timeout=PATIENCE)
+        client = socket.create_connection(server.getsockname()[:2], timeout=TEST_TIMEOUT)
         connection, _ = server.accept()
     return client, connection
 
@@ -162,13 +162,13 @@ class Server:
 
     def dial(self, source: str = "127.0.0.1") -> socket.socket:
         """A client of the first socket, from that address."""
-        return socket.create_connection(self.address(), PATIENCE, (source, 0))
+        return socket.create_connection(self.address(), TEST_TIMEOUT, (source, 0))
 
     def next(self) -> dict[str, Any]:
         """The next record."""
         assert self.process.stdout
         # readline() has no timeout of its own, so the process is killed instead.
-        timeout = threading.Timer(PATIENCE, self.process.kill)
+        timeout = threading.Timer(TEST_TIMEOUT, self.process.kill)
         timeout.start()
         line = self.process.stdout.readline()
         timeout.cancel()
@@ -183,7 +183,7 @@ class Server:
 
     def rest(self) -> list[dict[str, Any]]:
         """The same for a server that ends by itself."""
-        records, errors = self.process.communicate(timeout=PATIENCE)
+        records, errors = self.process.communicate(timeout=TEST_TIMEOUT)
         assert (self.process.returncode, errors) == (0, b"")
         return [json.loads(line) for line in records.splitlines()]
 
@@ -246,7 +246,7 @@ class Servers:
 
 def dial(host: str, port: int, octets: bytes) -> tuple[int, str]:
     """Send the octets and read to the end; return the local port and what was received."""
-    with socket.create_connection((host, port), timeout=PATIENCE) as client:
+    with socket.create_connection((host, port), timeout=TEST_TIMEOUT) as client:
         own_port: int = client.getsockname()[1]
         client.sendall(octets)
         received = b""

@@ -13,7 +13,7 @@ from typing import Any
 from prometheus_client import Metric
 from prometheus_client.parser import text_string_to_metric_families
 
-from helpers.program import PATIENCE, SERVE, TREE, Server
+from helpers.program import SERVE, TEST_TIMEOUT, TREE, Server
 
 EX_OSERR, EX_CONFIG = 71, 78
 
@@ -21,7 +21,7 @@ EX_OSERR, EX_CONFIG = 71, 78
 def ask(family: int, address: Any) -> bytes:
     """All that a client of that address receives."""
     with socket.socket(family) as client:
-        client.settimeout(PATIENCE)
+        client.settimeout(TEST_TIMEOUT)
         client.connect(address)
         client.sendall(b"QUIT\r\n")
         received = b""
@@ -36,7 +36,7 @@ def fails(*flags: str, words: Sequence[str] = SERVE, **options: Any) -> tuple[in
         [*words, "--log=stderr", *flags],
         cwd=TREE,
         capture_output=True,
-        timeout=PATIENCE,
+        timeout=TEST_TIMEOUT,
         check=False,
         **{"stdin": subprocess.DEVNULL, **options},
     )
@@ -45,7 +45,7 @@ def fails(*flags: str, words: Sequence[str] = SERVE, **options: Any) -> tuple[in
 
 
 def wait_until_it_stops_listening(server: Server) -> None:
-    deadline = time.monotonic() + PATIENCE
+    deadline = time.monotonic() + TEST_TIMEOUT
     while True:
         try:
             server.dial().close()
@@ -68,7 +68,7 @@ def allow(process: "subprocess.Popen[bytes]", descriptors: int) -> None:
 
 def get(port: int, path: str) -> tuple[int, str]:
     """Status and body of the response."""
-    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=PATIENCE)
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=TEST_TIMEOUT)
     connection.request("GET", path)
     response = connection.getresponse()
     body = response.read().decode()

@@ -7,7 +7,7 @@ import sys
 import time
 from collections.abc import Iterator
 
-from helpers.namespaces import PATIENCE, TREE, Journald
+from helpers.namespaces import TEST_TIMEOUT, TREE, Journald
 
 COMMANDS = "EHLO mx.b.c\r\nMAIL FROM:<a@b.c>\r\nRCPT TO:<x@y>\r\nDATA\r\nQUIT\r\n"
 
@@ -17,7 +17,7 @@ def serving(journald: Journald, words: list[str]) -> Iterator[None]:
     """Run the superserver; the block starts once its port is open."""
     process = journald.popen(words, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     try:
-        deadline = time.monotonic() + PATIENCE
+        deadline = time.monotonic() + TEST_TIMEOUT
         listening = ["ss", "-Hltn", "sport = 25"]
         while not journald.run(listening, stdout=subprocess.PIPE).stdout:
             assert process.poll() is None, f"{words} ended"

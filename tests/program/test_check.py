@@ -18,7 +18,7 @@ from typing import Any
 
 import pytest
 from helpers.certificates import make, openssl_dates
-from helpers.program import PATIENCE
+from helpers.program import TEST_TIMEOUT
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -51,7 +51,7 @@ UNNUMBERED = "521 h.example is configured NOT to accept any mail."
 def check(*words: str, command: list[str] = COMMAND) -> tuple[int, str]:
     """Exit status and output."""
     done = subprocess.run(
-        [*command, *words], cwd=TREE, capture_output=True, timeout=PATIENCE, check=False
+        [*command, *words], cwd=TREE, capture_output=True, timeout=TEST_TIMEOUT, check=False
     )
     assert done.stderr == b""
     return done.returncode, done.stdout.decode()
@@ -112,7 +112,7 @@ def host(*answers: Answer) -> Iterator[str]:
     def answer() -> None:
         for each in answers:
             connection, _ = server.accept()
-            connection.settimeout(PATIENCE)
+            connection.settimeout(TEST_TIMEOUT)
             with connection, contextlib.suppress(ConnectionError):
                 each(connection)
 
@@ -120,7 +120,7 @@ def host(*answers: Answer) -> Iterator[str]:
         answered = pool.submit(answer)
         try:
             yield f"127.0.0.1:{server.getsockname()[1]}"
-            answered.result(PATIENCE)
+            answered.result(TEST_TIMEOUT)
         finally:
             server.shutdown(socket.SHUT_RDWR)  # or a thread in accept() would wait forever
 
@@ -181,7 +181,7 @@ def test_a_handler_in_each_stage(launcher: Path, stage: str) -> None:
     assert at["starttls"] is None
     codes = [(command, reply["code"]) for command, reply in at["replies"].items()]
     assert codes == [*CODES[stage], ("QUIT", 221)]
-    assert 0 < at["seconds"]["greeting"] <= at["seconds"]["refusal"] < PATIENCE
+    assert 0 < at["seconds"]["greeting"] <= at["seconds"]["refusal"] < TEST_TIMEOUT
 
 
 @pytest.mark.parametrize("address", ["127.0.0.1", "::1"])
@@ -651,9 +651,9 @@ def test_interrupt() -> None:
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
         )
-        assert is_asked.wait(PATIENCE)
+        assert is_asked.wait(TEST_TIMEOUT)
         process.send_signal(signal.SIGINT)
-        assert process.communicate(timeout=PATIENCE) == (b"", b"")
+        assert process.communicate(timeout=TEST_TIMEOUT) == (b"", b"")
         assert process.returncode == 130
 
 

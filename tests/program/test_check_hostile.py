@@ -15,7 +15,7 @@ from typing import NamedTuple
 
 import pytest
 from helpers.certificates import make
-from helpers.program import PATIENCE, TREE
+from helpers.program import TEST_TIMEOUT, TREE
 
 TIMEOUT = 1.5  # seconds; a busy machine needs some of them for a handshake
 BOUND = TIMEOUT + 1
@@ -40,7 +40,7 @@ class Host:
             connection, _ = self._server.accept()
             self.begun = time.monotonic()
             self.count += 1
-            connection.settimeout(PATIENCE)
+            connection.settimeout(TEST_TIMEOUT)
             with connection, contextlib.suppress(OSError):
                 answer(connection)
 
@@ -58,7 +58,7 @@ def check(*answers: Answer) -> Checked:
     host = Host(*answers)
     words = [sys.executable, "-m", "null521", "check", f"--timeout={TIMEOUT}", host.place]
     before = resource.getrusage(resource.RUSAGE_CHILDREN)
-    done = subprocess.run(words, cwd=TREE, capture_output=True, timeout=PATIENCE, check=False)
+    done = subprocess.run(words, cwd=TREE, capture_output=True, timeout=TEST_TIMEOUT, check=False)
     end = time.monotonic()
     after = resource.getrusage(resource.RUSAGE_CHILDREN)
     assert (done.stderr, host.count) == (b"", len(answers))

@@ -14,7 +14,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from helpers.program import BYE, PATIENCE, REFUSED, TEXT, Answered, answered, tcp_pair
+from helpers.program import BYE, REFUSED, TEST_TIMEOUT, TEXT, Answered, answered, tcp_pair
 
 
 def test_unix_socket_and_socketpair(launcher: Path, tmp_path: Path) -> None:
@@ -26,7 +26,7 @@ def test_unix_socket_and_socketpair(launcher: Path, tmp_path: Path) -> None:
         named.connect(str(tmp_path / "s"))
         pairs = [(named, server.accept()[0]), socket.socketpair()]
     for client, connection in pairs:
-        client.settimeout(PATIENCE)
+        client.settimeout(TEST_TIMEOUT)
         process = subprocess.Popen(
             [str(launcher), "--hostname=h.example", "--log=stderr"],
             stdin=connection.fileno(),
@@ -48,7 +48,7 @@ def test_pipes_and_the_environments_word_for_the_client(launcher: Path) -> None:
         input=b"MAIL FROM:<a@b>\r\nQUIT\r\n",
         capture_output=True,
         env={"NCAT_REMOTE_ADDR": "192.0.2.1", "NCAT_REMOTE_PORT": "4711"},
-        timeout=PATIENCE,
+        timeout=TEST_TIMEOUT,
         check=True,
     )
     assert done.stdout == REFUSED * 2 + BYE
@@ -84,7 +84,7 @@ def test_listen_fds_that_are_not_ours(launcher: Path, listen: str) -> None:
         ],
         input=b"QUIT\r\n",
         stdout=subprocess.PIPE,
-        timeout=PATIENCE,
+        timeout=TEST_TIMEOUT,
         check=True,
     )
     assert done.stdout == REFUSED + BYE
@@ -105,7 +105,7 @@ def test_terminal(launcher: Path) -> None:
         while True:
             shown += os.read(ours, 4096)
     os.close(ours)
-    assert process.wait(timeout=PATIENCE) == 0
+    assert process.wait(timeout=TEST_TIMEOUT) == 0
     assert b"null521: speaking SMTP here; to answer on a port: null521 serve" in shown
     assert b"521 h.example is configured NOT" in shown
     assert b"221 h.example" in shown
@@ -115,7 +115,7 @@ def test_a_terminal_is_left_as_it_was(launcher: Path) -> None:
     """O_NONBLOCK would stay on the open file, and so for the shell: fcntl(2)."""
     ours, theirs = pty.openpty()
     command = [str(launcher), "--log=none"]
-    subprocess.run(command, input=b"QUIT\r\n", stdout=theirs, check=True, timeout=PATIENCE)
+    subprocess.run(command, input=b"QUIT\r\n", stdout=theirs, check=True, timeout=TEST_TIMEOUT)
     assert os.get_blocking(theirs)
     os.close(ours)
     os.close(theirs)
@@ -127,7 +127,7 @@ def test_a_terminal_that_nobody_reads(launcher: Path) -> None:
     flags = ["--log=none", "--idle-timeout=1", "--max-commands=100000", f"--text={'x' * 490}"]
     process = subprocess.Popen([str(launcher), *flags], stdin=theirs, stdout=theirs, stderr=theirs)
     os.write(ours, b"NOOP\n" * 500)
-    assert process.wait(timeout=PATIENCE) == 0
+    assert process.wait(timeout=TEST_TIMEOUT) == 0
     os.close(ours)
     os.close(theirs)
 
@@ -149,7 +149,7 @@ def test_a_terminal_with_a_client_behind_it(launcher: Path) -> None:
         while True:
             shown += os.read(ours, 4096)
     os.close(ours)
-    assert process.wait(timeout=PATIENCE) == 78
+    assert process.wait(timeout=TEST_TIMEOUT) == 78
     lines = shown.decode().replace("\r", "").splitlines()
     assert sorted(lines) == sorted(["QUIT", f"521 {TEXT}", "221 h.example"])
 
@@ -171,7 +171,7 @@ def test_the_wrong_kind_of_socket(launcher: Path, kind: socket.SocketKind, messa
             stdin=wrong.fileno(),
             stdout=wrong.fileno(),
             stderr=subprocess.PIPE,
-            timeout=PATIENCE,
+            timeout=TEST_TIMEOUT,
             check=False,
         )
     assert done.returncode == 78
@@ -193,7 +193,7 @@ def test_standard_input_closed(launcher: Path, closed: tuple[int, ...]) -> None:
         [str(launcher), "--log=none"],
         capture_output=True,
         preexec_fn=closing(*closed),
-        timeout=PATIENCE,
+        timeout=TEST_TIMEOUT,
         check=False,
     )
     assert (done.returncode, done.stdout) == (78, b"")
@@ -229,7 +229,7 @@ def test_a_program_that_cannot_be_imported_shows_the_client_no_traceback(
         process = subprocess.Popen([str(broken)], stdin=fd, stdout=fd, stderr=fd)
         connection.close()
         assert Answered(client, process).read_all() == b""
-        assert process.wait(timeout=PATIENCE) == 1
+        assert process.wait(timeout=TEST_TIMEOUT) == 1
 
 
 @pytest.mark.parametrize("closed", [(1,), (2,), (1, 2)], ids=str)
@@ -247,7 +247,7 @@ def test_other_descriptors_closed(launcher: Path, closed: tuple[int, ...], log: 
         connection.close()
         client.sendall(b"QUIT\r\n")
         assert Answered(client, process).read_all() == REFUSED + BYE
-        assert process.wait(timeout=PATIENCE) == 78
+        assert process.wait(timeout=TEST_TIMEOUT) == 78
 
 
 @pytest.mark.parametrize("log", ["auto", "stderr", "json", "journal", "syslog", "none"])
@@ -264,7 +264,7 @@ def test_standard_error_is_the_client(launcher: Path, log: str) -> None:
         connection.close()
         client.sendall(b"MAIL FROM:<a@b>\r\nQUIT\r\n")
         assert Answered(client, process).read_all() == REFUSED * 2 + BYE
-        assert process.wait(timeout=PATIENCE) == 78
+        assert process.wait(timeout=TEST_TIMEOUT) == 78
 
 
 @pytest.mark.parametrize("flag", ["--help", "--version"])
@@ -281,14 +281,14 @@ def test_help_is_not_for_clients(launcher: Path, flag: str) -> None:
         client.sendall(b"QUIT\r\n")
         replies = Answered(client, process).read_all()
         assert re.fullmatch(rb"521 [^\r\n]+\r\n221 [^\r\n]+\r\n", replies)
-        assert process.wait(timeout=PATIENCE) == 78
+        assert process.wait(timeout=TEST_TIMEOUT) == 78
 
 
 def test_bad_settings_are_one_line_each_and_the_client_gets_its_521(launcher: Path) -> None:
     with answered(launcher, "--refuse-at=never", "--log=none") as to:
         to.client.sendall(b"QUIT\r\n")
         assert to.read_all() == REFUSED + BYE
-        _, said = to.process.communicate(timeout=PATIENCE)
+        _, said = to.process.communicate(timeout=TEST_TIMEOUT)
         assert to.process.returncode == 78
     assert said.decode() == (
         "null521: --refuse-at is 'never', but should be one of greeting, helo, mail, rcpt\n"
@@ -304,7 +304,7 @@ def test_the_drafts_daemon_octet_for_octet() -> None:
         stdout=subprocess.PIPE,
         cwd=Path(__file__).parents[2],
         env={**os.environ, "NULL521_HOSTNAME": "canon.inria.fr", "NULL521_LOG": "none"},
-        timeout=PATIENCE,
+        timeout=TEST_TIMEOUT,
         check=True,
     )
     refused = b"521 canon.inria.fr is configured NOT to accept any mail.\r\n"

@@ -11,10 +11,10 @@ from helpers.program import (
     BYE,
     GREETING,
     LONG_REFUSED,
-    PATIENCE,
     REFUSED,
     SLOW_COUNT,
     SLOW_FLAGS,
+    TEST_TIMEOUT,
     Driver,
     reset,
 )
@@ -170,7 +170,7 @@ def test_a_client_that_sends_and_never_reads(driver: Driver, flags: list[str], h
     start = time.monotonic()
     with driver(*flags) as to:
         to.client.setblocking(False)
-        while time.monotonic() - start < PATIENCE:
+        while time.monotonic() - start < TEST_TIMEOUT:
             try:
                 to.client.send(b"NOOP\r\n" * 1000)
             except BlockingIOError:
@@ -195,7 +195,7 @@ def test_drip_feeding_the_goodbye_does_not_stretch_it(driver: Driver) -> None:
     start = time.monotonic()
     with driver() as to:
         to.client.sendall(b"QUIT\r\n")
-        while time.monotonic() - start < PATIENCE:
+        while time.monotonic() - start < TEST_TIMEOUT:
             try:
                 to.client.send(b"x")
             except OSError:

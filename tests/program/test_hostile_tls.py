@@ -41,8 +41,8 @@ from helpers.hostile_tls import (
 from helpers.program import (
     GREETING,
     MAIN,
-    PATIENCE,
     REFUSED,
+    TEST_TIMEOUT,
     Caller,
     Driver,
     Served,
@@ -483,7 +483,7 @@ def offers(server: Server) -> bool:
 
 
 def await_that(state: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + PATIENCE
+    deadline = time.monotonic() + TEST_TIMEOUT
     while not state():
         assert time.monotonic() < deadline
         time.sleep(0.05)
@@ -687,7 +687,7 @@ def test_a_handshake_has_a_deadline_of_its_own(
         to.client.sendall(record(HANDSHAKE, client_hello())[:9])
         to.client.settimeout(0.1)
         told = b"nothing yet"
-        while told and time.monotonic() < start + PATIENCE:
+        while told and time.monotonic() < start + TEST_TIMEOUT:
             try:
                 told = to.client.recv(100)
             except TimeoutError:

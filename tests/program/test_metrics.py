@@ -13,10 +13,10 @@ from helpers.certificates import make
 from helpers.program import (
     GREETING,
     MAIN,
-    PATIENCE,
     REFUSED,
     SERVE,
     SERVE_WITHOUT_UVLOOP,
+    TEST_TIMEOUT,
     Served,
     Server,
     reset,
@@ -37,7 +37,7 @@ from null521.record import REFUSED as RECORD_OF_A_SESSION
 
 
 def wait_until_open(port: int, count: int) -> None:
-    deadline = time.monotonic() + PATIENCE
+    deadline = time.monotonic() + TEST_TIMEOUT
     while samples(port)["null521_open_connections", ""] != count:
         assert time.monotonic() < deadline
         time.sleep(0.02)
@@ -135,19 +135,19 @@ def test_ready_until_it_stops(port: int) -> None:
 def test_http_clients_that_are_slow_or_gone_do_no_harm(port: int) -> None:
     """Neither to others nor to the server, and there is no traceback on standard error."""
     with Server(f"--metrics=127.0.0.1:{port}") as server:
-        slow = [socket.create_connection(("127.0.0.1", port), PATIENCE) for _ in range(20)]
+        slow = [socket.create_connection(("127.0.0.1", port), TEST_TIMEOUT) for _ in range(20)]
         for client in slow[:10]:
             client.sendall(b"GET /metrics HTTP/1.1\r\nHost:")
         assert get(port, "/ready")[0] == 200
         for client in slow:
             reset(client)
         for said in (b"\0\xff\r\n\r\n", b"GET\r\n\r\n"):
-            with socket.create_connection(("127.0.0.1", port), PATIENCE) as client:
+            with socket.create_connection(("127.0.0.1", port), TEST_TIMEOUT) as client:
                 client.sendall(said)
                 client.shutdown(socket.SHUT_WR)
                 client.recv(1000)
         with (
-            socket.create_connection(("127.0.0.1", port), PATIENCE) as client,
+            socket.create_connection(("127.0.0.1", port), TEST_TIMEOUT) as client,
             pytest.raises(ConnectionError),  # a request without end is not read to its end
         ):
             client.sendall(b"G" * 100_000_000)
@@ -163,7 +163,7 @@ DRIVERS = pytest.mark.parametrize(
 
 def asked(port: int, octets: bytes, host: str = "127.0.0.1") -> bytes:
     """All that is answered to that."""
-    with socket.create_connection((host, port), PATIENCE) as client:
+    with socket.create_connection((host, port), TEST_TIMEOUT) as client:
         client.sendall(octets)
         told = b""
         while chunk := client.recv(65536):
@@ -175,13 +175,13 @@ def asked(port: int, octets: bytes, host: str = "127.0.0.1") -> bytes:
 def test_slow_scrapers_do_not_keep_readiness_from_others(port: int, words: tuple[str, ...]) -> None:
     """Not 32 of them, nor more than are served at once, and the server can stop meanwhile."""
     with Server(f"--metrics=127.0.0.1:{port}", words=words) as server:
-        slow = [socket.create_connection(("127.0.0.1", port), PATIENCE) for _ in range(32)]
+        slow = [socket.create_connection(("127.0.0.1", port), TEST_TIMEOUT) for _ in range(32)]
         for client in slow:
             client.sendall(b"GET /metrics HTTP/1.1\r\nX-Slow: ")
         start = time.monotonic()
         assert get(port, "/ready") == (200, "ready\n")
         assert time.monotonic() - start < 1
-        slow += [socket.create_connection(("127.0.0.1", port), PATIENCE) for _ in range(68)]
+        slow += [socket.create_connection(("127.0.0.1", port), TEST_TIMEOUT) for _ in range(68)]
         assert get(port, "/ready") == (200, "ready\n")
         assert len(os.listdir(f"/proc/{server.process.pid}/fd")) < 32 + 32
         assert server.stop() == []
@@ -193,11 +193,11 @@ def test_slow_scrapers_do_not_keep_readiness_from_others(port: int, words: tuple
 def test_a_request_has_one_deadline_in_all(port: int, words: tuple[str, ...]) -> None:
     """However often a bit of it comes, and whoever does not read the answer."""
     with Server(f"--metrics=127.0.0.1:{port}", words=words) as server:
-        with socket.create_connection(("127.0.0.1", port), PATIENCE) as client:
+        with socket.create_connection(("127.0.0.1", port), TEST_TIMEOUT) as client:
             start = time.monotonic()
             client.sendall(b"GET /metrics HTTP/1.0\r\n")
             client.settimeout(0.2)
-            while time.monotonic() - start < PATIENCE:
+            while time.monotonic() - start < TEST_TIMEOUT:
                 try:
                     client.sendall(b"X")
                     if not client.recv(1):
@@ -206,7 +206,7 @@ def test_a_request_has_one_deadline_in_all(port: int, words: tuple[str, ...]) ->
                     continue
                 except ConnectionError:
                     break
-            assert 4 < time.monotonic() - start < PATIENCE
+            assert 4 < time.monotonic() - start < TEST_TIMEOUT
         assert server.stop() == []
 
 
@@ -316,7 +316,7 @@ def test_out_of_descriptors(port: int) -> None:
         assert {client.recv(100) for client in clients} == {REFUSED}
         allow(server.process, 20)
         before = cpu_seconds(server.process)
-        with socket.create_connection(("127.0.0.1", port), PATIENCE) as scrape:
+        with socket.create_connection(("127.0.0.1", port), TEST_TIMEOUT) as scrape:
             time.sleep(2)
             assert cpu_seconds(server.process) - before < 0.3  # to ask all the time would take 2
             allow(server.process, 1000)

@@ -14,10 +14,10 @@ from helpers.program import (
     BYE,
     GREETING,
     MAIN,
-    PATIENCE,
     REFUSED,
     SERVE,
     SERVE_WITHOUT_UVLOOP,
+    TEST_TIMEOUT,
     TREE,
     Served,
     Server,
@@ -204,7 +204,7 @@ def test_descriptors_closed(closed: tuple[int, ...], log: str) -> None:
             for _ in range(3):
                 assert ask(socket.AF_INET, listener.getsockname()) == REFUSED + BYE
             process.terminate()
-            assert process.wait(PATIENCE) == 0
+            assert process.wait(TEST_TIMEOUT) == 0
         finally:
             process.kill()
             process.wait()

@@ -7,7 +7,7 @@ import subprocess
 import time
 
 import pytest
-from helpers.program import BYE, PATIENCE, REFUSED, SERVE, TREE, Served, Server
+from helpers.program import BYE, REFUSED, SERVE, TEST_TIMEOUT, TREE, Served, Server
 from helpers.serve import ask, samples
 
 from null521 import record
@@ -56,7 +56,7 @@ def test_standard_error_and_nowhere(name: str) -> None:
         )
         assert ask(socket.AF_INET, address) == REFUSED + BYE
         process.terminate()
-        told, complaint = process.communicate(timeout=PATIENCE)
+        told, complaint = process.communicate(timeout=TEST_TIMEOUT)
         assert (process.returncode, told) == (0, b"")
     lines = complaint.decode().splitlines()
     if name == "none":
@@ -76,7 +76,7 @@ def test_nothing_is_lost_where_nothing_is_kept(port: int) -> None:
             assert samples(port)["null521_records_dropped_total", ""] == 0
         finally:
             process.terminate()
-            assert process.wait(PATIENCE) == 0
+            assert process.wait(TEST_TIMEOUT) == 0
 
 
 def test_standard_output_that_is_gone(port: int) -> None:
@@ -96,7 +96,7 @@ def test_standard_output_that_is_gone(port: int) -> None:
             assert samples(port)["null521_records_dropped_total", ""] == start_and_sessions
         finally:
             process.terminate()
-            assert process.wait(PATIENCE) == 0
+            assert process.wait(TEST_TIMEOUT) == 0
 
 
 # As much as a record can hold; of its line, MAX_LINE octets are written.
@@ -135,7 +135,7 @@ def test_what_nobody_reads_until_the_end_is_counted() -> None:
                 client.sendall(LONG)
                 Served(client, server).read_all()
         server.process.terminate()
-        assert server.process.wait(PATIENCE) == 0
+        assert server.process.wait(TEST_TIMEOUT) == 0
         records, said = server.process.communicate()
         arrived = [json.loads(line)["ending"] for line in records.splitlines()]
         assert arrived == ["quit"] * len(arrived)

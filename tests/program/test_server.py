@@ -18,10 +18,10 @@ from helpers.certificates import make
 from helpers.program import (
     BYE,
     GREETING,
-    PATIENCE,
     REFUSED,
     SERVE,
     SERVE_WITHOUT_UVLOOP,
+    TEST_TIMEOUT,
     Served,
     Server,
     reset,
@@ -58,12 +58,12 @@ def assert_room(
     said: bytes = b"",
     networks: int = 1,
 ) -> None:
-    """For so many clients and no more: whoever is still on its way out has PATIENCE to be gone.
+    """For so many clients and no more: whoever is still on its way out has TEST_TIMEOUT to be gone.
 
     networks: how many of these /24 they come from: the last sixteenth of max-connections is kept
     for those that have no client yet.
     """
-    deadline = time.monotonic() + PATIENCE
+    deadline = time.monotonic() + TEST_TIMEOUT
     first, second, _, last = source.split(".")
     sources = [f"{first}.{second}.{number % networks}.{last}" for number in range(count + 1)]
     while greetings(server, *sources, said=said).count(GREETING) != count:
@@ -125,7 +125,7 @@ def test_who_never_closes_counts_until_its_time_is_up(words: Sequence[str]) -> N
             assert server.next()["ending"] == "quit"
             assert greetings(server, "127.0.0.1") == [REFUSED]
             while greetings(server, "127.0.0.1") == [REFUSED]:
-                assert time.monotonic() < start + LINGER + PATIENCE
+                assert time.monotonic() < start + LINGER + TEST_TIMEOUT
                 time.sleep(0.05)
             assert time.monotonic() >= start + LINGER
 

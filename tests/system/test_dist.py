@@ -10,7 +10,7 @@ import zipfile
 from pathlib import Path
 
 import pytest
-from helpers.namespaces import PATIENCE, TREE
+from helpers.namespaces import TEST_TIMEOUT, TREE
 
 from null521 import __version__
 
@@ -88,10 +88,10 @@ def test_the_wheel_works_in_an_empty_environment(dist: Path, tmp_path: Path) -> 
     words = [command, "serve", f"--listen={place}", "--hostname=h", "--log=none"]
     with subprocess.Popen(words) as serve, socket.socket(socket.AF_UNIX) as client:
         try:
-            deadline = time.monotonic() + PATIENCE
+            deadline = time.monotonic() + TEST_TIMEOUT
             while client.connect_ex(str(place)) and time.monotonic() < deadline:
                 time.sleep(0.02)
-            client.settimeout(PATIENCE)
+            client.settimeout(TEST_TIMEOUT)
             assert client.recv(4096) == b"521 h is configured NOT to accept any mail.\r\n"
         finally:
             client.close()

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from helpers.program import PATIENCE
+from helpers.program import TEST_TIMEOUT
 
 from null521.record import REFUSED as OF_A_CLIENT
 from null521.record import STARTED
@@ -76,7 +76,7 @@ class Serve:
 def serving(launcher: Path, *flags: str) -> Iterator[Serve]:
     """Run it on 127.0.0.1, trusting PROXY headers from that address."""
     records, stdout = socket.socketpair()
-    records.settimeout(PATIENCE)
+    records.settimeout(TEST_TIMEOUT)
     with socket.create_server((BALANCER, 0)) as listening, records, stdout:
         port = listening.getsockname()[1]
         settings = ["--hostname=h.example", "--refuse-at=rcpt", "--log=json"]
@@ -88,7 +88,7 @@ def serving(launcher: Path, *flags: str) -> Iterator[Serve]:
         try:
             yield Serve(port, process, records)
             process.terminate()
-            assert process.wait(PATIENCE) == 0
+            assert process.wait(TEST_TIMEOUT) == 0
         finally:
             process.kill()
             process.wait()
@@ -121,7 +121,7 @@ def balancing(
 
 def connect(port: int, source: str, host: str = BALANCER) -> socket.socket:
     """A client that connects from that address."""
-    return socket.create_connection((host, port), PATIENCE, source_address=(source, 0))
+    return socket.create_connection((host, port), TEST_TIMEOUT, source_address=(source, 0))
 
 
 def read_all(client: socket.socket) -> bytes:
@@ -236,7 +236,7 @@ def test_nothing_is_sent_before_the_header_is_complete(launcher: Path, header: b
         balancer.settimeout(0.3)
         with pytest.raises(TimeoutError):
             balancer.recv(1)
-        balancer.settimeout(PATIENCE)
+        balancer.settimeout(TEST_TIMEOUT)
         balancer.sendall(header[-1:])
         assert balancer.recv(4096) == GREETING
         assert exchange(balancer).endswith(BYE)

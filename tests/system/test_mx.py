@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from helpers.namespaces import PATIENCE, TREE, Namespaces
+from helpers.namespaces import TEST_TIMEOUT, TREE, Namespaces
 
 # RFC 5737 and RFC 3849. null521 answers on the first two, nothing on the third.
 HERE, HERE6, ELSEWHERE = "192.0.2.1", "2001:db8::1", "192.0.2.9"
@@ -100,7 +100,9 @@ class Network(Namespaces):
         """Exit status and output of null521 check in the network."""
         command = [*before, sys.executable, "-m", "null521", "check", "--timeout=2", *words]
         environ = {**os.environ, "PYTHONPATH": str(TREE)}
-        done = self.run(command, check=False, capture_output=True, env=environ, timeout=PATIENCE)
+        done = self.run(
+            command, check=False, capture_output=True, env=environ, timeout=TEST_TIMEOUT
+        )
         assert done.stderr == b""
         return done.returncode, done.stdout.decode()
 

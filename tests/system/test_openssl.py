@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 from helpers.certificates import dates
-from helpers.namespaces import PATIENCE, TREE
+from helpers.namespaces import TEST_TIMEOUT, TREE
 
 from null521 import certificate
 
@@ -120,7 +120,7 @@ def test_one_that_is_killed_leaves_nothing_for_long(tmp_path: Path, folder: Path
     """While openssl runs. Nobody else can read what it has written, and the next run goes on."""
     path = in_place_of_openssl(tmp_path / "bin", '"$real" "$@"; echo; exec sleep 3 9<&-')
     run = make(folder, PATH=path)
-    deadline = time.monotonic() + PATIENCE
+    deadline = time.monotonic() + TEST_TIMEOUT
     while not (written := list(folder.glob(".new.*/key"))):
         assert time.monotonic() < deadline
     assert written[0].stat().st_mode & 0o777 == 0o600

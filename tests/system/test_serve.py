@@ -8,7 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from helpers.namespaces import Namespaces
-from helpers.program import BYE, GREETING, PATIENCE, REFUSED, SERVE, Server
+from helpers.program import BYE, GREETING, REFUSED, SERVE, TEST_TIMEOUT, Server
 from helpers.serve import ask
 
 
@@ -23,11 +23,11 @@ def test_systemd_socket_activate() -> None:
             assert answer.result() == REFUSED + BYE
             assert server.next()["ending"] == "quit"
             server.process.terminate()
-            assert server.process.wait(PATIENCE) == 0
+            assert server.process.wait(TEST_TIMEOUT) == 0
 
 
 def ask_until_it_listens(port: int) -> bytes:
-    deadline = time.monotonic() + PATIENCE
+    deadline = time.monotonic() + TEST_TIMEOUT
     while True:
         try:
             return ask(socket.AF_INET, ("127.0.0.1", port))

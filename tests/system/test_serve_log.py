@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from helpers.namespaces import PATIENCE, BootedJournald, Journald
+from helpers.namespaces import TEST_TIMEOUT, BootedJournald, Journald
 from helpers.program import SERVE, TREE
 from helpers.superservers import dial, serving
 
@@ -98,7 +98,7 @@ def not_reading(journald: Journald) -> Iterator[None]:
 
 def accounted_for(journald: Journald, count: int) -> tuple[int, int, int]:
     """Single records, those that are summed up and those that are lost, once all have arrived."""
-    deadline = time.monotonic() + PATIENCE
+    deadline = time.monotonic() + TEST_TIMEOUT
     while True:
         single = len(journald.entries(f"MESSAGE_ID={record.REFUSED}"))
         sums = journald.entries(f"MESSAGE_ID={SUMMED}")
@@ -207,8 +207,8 @@ def test_a_restart_with_records_that_wait(tmp_path: Path, reads_again: bool) -> 
             crowd(journald, LONG, count)
             os.kill(pid_of_the_server(journald), signal.SIGTERM)
             if not reads_again:
-                assert process.wait(PATIENCE) == 0
-        assert process.wait(PATIENCE) == 0
+                assert process.wait(TEST_TIMEOUT) == 0
+        assert process.wait(TEST_TIMEOUT) == 0
         said = errors.read_text()
         arrived = len(journald.entries(f"MESSAGE_ID={record.REFUSED}"))
         if reads_again:

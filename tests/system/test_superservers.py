@@ -10,7 +10,7 @@ import time
 from pathlib import Path
 
 import pytest
-from helpers.namespaces import PATIENCE, TREE, Journald
+from helpers.namespaces import TEST_TIMEOUT, TREE, Journald
 from helpers.superservers import dial, serving
 
 from null521.record import MISCONFIGURED, REFUSED
@@ -158,7 +158,7 @@ def test_a_listening_socket_from_inetd_is_reported(
     connect = "import socket; socket.create_connection(('127.0.0.1', 25)).recv(1)"
     with serving(journald, words):
         client = journald.popen([sys.executable, "-c", connect], stderr=subprocess.DEVNULL)
-        deadline = time.monotonic() + PATIENCE
+        deadline = time.monotonic() + TEST_TIMEOUT
         while not (entries := journald.entries(f"MESSAGE_ID={MISCONFIGURED}")):
             assert time.monotonic() < deadline
             time.sleep(0.05)
@@ -204,7 +204,7 @@ def test_one_process_answers_until_it_is_idle_and_then_a_new_one(
             (pid,) = {entry["SYSLOG_PID"] for entry in entries}
             assert pid not in answered
             answered.append(pid)
-            deadline = time.monotonic() + PATIENCE
+            deadline = time.monotonic() + TEST_TIMEOUT
             while journald.run(["test", "-e", f"/proc/{pid}"], check=False).returncode == 0:
                 assert time.monotonic() < deadline, "the process does not exit"
                 time.sleep(0.05)

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 from helpers.host import CODES, SAID, active, dial, explained, flood, settings, unset
-from helpers.namespaces import PATIENCE, Systemd
+from helpers.namespaces import TEST_TIMEOUT, Systemd
 
 from null521.record import MISCONFIGURED, REFUSED
 
@@ -82,7 +82,7 @@ def test_a_refusal_and_its_record(fresh: Systemd, host: str) -> None:
         "NULL521_DURATION_USEC": str(usec),
         "NULL521_ENDING": "quit",
     }
-    assert 0 < usec < PATIENCE * 1e6
+    assert 0 < usec < TEST_TIMEOUT * 1e6
     assert 61184 <= int(entry["_UID"]) <= 65519  # a dynamic user: systemd.exec(5)
     # journald looks a sender's unit up in /proc, where a process this short may be gone by then.
     assert entry.get("_SYSTEMD_UNIT", "null521@").startswith("null521@")
@@ -139,7 +139,7 @@ def test_a_bad_setting_is_told_and_piles_up_nothing(fresh: Systemd) -> None:
 
 def assert_no_instance_stays(systemd: Systemd) -> None:
     words = ["systemctl", "list-units", "--all", "--plain", "--no-legend", "null521@*"]
-    deadline = time.monotonic() + PATIENCE
+    deadline = time.monotonic() + TEST_TIMEOUT
     while left := systemd.output(*words):
         assert time.monotonic() < deadline, left
         time.sleep(0.1)

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 
 import pytest
 from helpers.host import CODES, SAID, active, beside, dial, explained, flood, settings, shown, unset
-from helpers.namespaces import PATIENCE, TREE, Systemd
+from helpers.namespaces import TEST_TIMEOUT, TREE, Systemd
 
 from null521.record import ENDINGS, MISCONFIGURED, REFUSED, STARTED
 from null521.serve.cli import TLS_OCTETS
@@ -79,7 +79,7 @@ def fresh(systemd: Systemd) -> Iterator[Systemd]:
 
 
 def until(is_so: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + PATIENCE
+    deadline = time.monotonic() + TEST_TIMEOUT
     while not is_so():
         assert time.monotonic() < deadline
         time.sleep(0.05)

@@ -42,7 +42,7 @@ from helpers.hostile_tls import (
     message,
     record,
 )
-from helpers.program import PATIENCE, SERVE, Server
+from helpers.program import SERVE, TEST_TIMEOUT, Server
 
 from null521 import certificate, connection, tls
 from null521.record import ENDINGS
@@ -160,7 +160,7 @@ def session() -> Session:
 
 def over_socket(client: socket.socket, talk: Conversation) -> None:
     """The whole conversation, and what the server says to the end."""
-    client.settimeout(PATIENCE)
+    client.settimeout(TEST_TIMEOUT)
     told: bytes | None = None
     with contextlib.suppress(StopIteration, ConnectionError):
         while True:
@@ -237,7 +237,7 @@ class Handler:
             self._accepted.put(accepted)
             starttls(client)
             over_socket(client, talk)
-        ending = self._endings.get(timeout=PATIENCE)
+        ending = self._endings.get(timeout=TEST_TIMEOUT)
         if isinstance(ending, Exception):
             raise ending
         return ending
@@ -268,7 +268,7 @@ class Serve:
 
 
 def starttls(client: socket.socket) -> None:
-    client.settimeout(PATIENCE)
+    client.settimeout(TEST_TIMEOUT)
     client.sendall(b"STARTTLS\r\n")
     told = b""
     while not told.endswith(b"go ahead with TLS\r\n"):

@@ -30,7 +30,7 @@ from typing import NamedTuple, Self
 
 import picture
 from helpers.installed import install
-from helpers.namespaces import PATIENCE, TREE, Counted, Journald, Systemd
+from helpers.namespaces import TEST_TIMEOUT, TREE, Counted, Journald, Systemd
 from lab import BUILD, TCPSERVER, SendingHost, in_network
 from mtas import MTAS
 
@@ -181,7 +181,7 @@ def closing_on_error(host: Counted) -> Iterator[None]:
 
 
 def wait_until(condition: Callable[[], bool], error: str) -> None:
-    deadline = time.monotonic() + PATIENCE
+    deadline = time.monotonic() + TEST_TIMEOUT
     while not condition():
         if time.monotonic() > deadline:
             raise RuntimeError(error)

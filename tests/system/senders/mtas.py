@@ -14,7 +14,7 @@ from email.message import Message
 from pathlib import Path
 from typing import NamedTuple, Self
 
-from helpers.namespaces import PATIENCE
+from helpers.namespaces import TEST_TIMEOUT
 from lab import RefusingHost, SendingHost, in_network
 
 AT_ONCE = 10.0  # seconds from submission to the bounce in the mailbox
@@ -127,7 +127,7 @@ class MailServer(SendingHost):
             # A daemon would keep a pipe open.
             with (self._folder / "setup.log").open("wb") as log:
                 self.run(["bash", "-euc", script], stdin=subprocess.DEVNULL, stdout=log, stderr=log)
-            deadline = time.monotonic() + PATIENCE
+            deadline = time.monotonic() + TEST_TIMEOUT
             listening = ("ss", "-Hltn", "sport = 25")
             while not in_network(self, *listening, stdout=subprocess.PIPE).stdout:
                 assert time.monotonic() < deadline, f"{self.name} does not listen"
@@ -173,7 +173,7 @@ class MailServer(SendingHost):
         """Wait until what was submitted for that recipient has bounced or been deferred."""
         start = time.monotonic()
         deferral = self.mta.deferral.format(recipient=re.escape(recipient))
-        while time.monotonic() < start + PATIENCE:
+        while time.monotonic() < start + TEST_TIMEOUT:
             for to, report in self.reports():
                 if to == recipient:
                     late = time.monotonic() > start + AT_ONCE

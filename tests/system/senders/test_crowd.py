@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 from crowd import PAUSE
-from helpers.namespaces import PATIENCE, TREE
+from helpers.namespaces import TEST_TIMEOUT, TREE
 from helpers.program import SERVE
 from lab import ADDRESSES, RefusingHost, in_network
 from lab import SERVE as HOST
@@ -58,7 +58,7 @@ def test_a_bounce_beside_five_thousand_clients(refusing: RefusingHost, tmp_path:
         assert crowd.poll() is None
         crowd.send_signal(signal.SIGSTOP)  # so that nobody is refused, nor goes by itself
         refusing.run(["kill", started["SYSLOG_PID"]])
-        assert server.wait(PATIENCE) == 0
+        assert server.wait(TEST_TIMEOUT) == 0
     finally:
         for process in (crowd, server):
             process.kill()

@@ -15,7 +15,7 @@ from typing import NamedTuple
 import pytest
 from helpers.certificates import make
 from helpers.namespaces import TREE
-from helpers.program import PATIENCE, SERVE, Caller, Servers, answered
+from helpers.program import SERVE, TEST_TIMEOUT, Caller, Servers, answered
 from lab import ADDRESSES, CERTIFIED, RefusingHost
 from lab import SERVE as HOST
 from mtas import AT_ONCE, PLAIN, MailServer
@@ -133,7 +133,7 @@ def test_all_recipients_and_data_in_one_piece(driver: str, launcher: Path, tmp_p
     with calling(driver, launcher, tmp_path) as caller:
         start = time.monotonic()
         clear = caller.client
-        clear.settimeout(PATIENCE)
+        clear.settimeout(TEST_TIMEOUT)
         with clear.makefile("rb") as replies:
             replies.readline()
             clear.sendall(b"EHLO c.example\r\n")

@@ -12,7 +12,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import pytest
-from helpers.namespaces import PATIENCE, TREE
+from helpers.namespaces import TEST_TIMEOUT, TREE
 from lab import RESOLVER, RefusingHost, in_network
 from matrix import ALL, COLUMNS, Cell, measure
 from mtas import (
@@ -142,7 +142,7 @@ def test_nothing_stays_in_the_queue(refusing: RefusingHost, host: MailServer) ->
 
 def assert_tried_once(refusing: RefusingHost, host: MailServer, *recipients: str) -> None:
     """Our records of the host name each just once, in one connection or more."""
-    deadline = time.monotonic() + PATIENCE
+    deadline = time.monotonic() + TEST_TIMEOUT
     tried: list[str] = []
     while len(tried) < len(recipients):
         assert time.monotonic() < deadline, tried
