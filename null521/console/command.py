@@ -51,8 +51,10 @@ def flushed_stdout() -> Iterator[None]:
     """Flush standard output after the block; OSError if the block or the flush cannot write.
 
     Standard output is closed then. Otherwise Python would flush it again at exit, fail, and change
-    the exit status to 120.
+    the exit status to 120. Characters that the locale lacks are escaped.
     """
+    with contextlib.suppress(AttributeError, ValueError):  # not every locale has all characters
+        sys.stdout.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]
     try:
         yield
         if sys.stdout:  # None if it is closed

@@ -23,8 +23,7 @@ class Bar(float):
 # None means not known; "" is the null reverse-path (RFC 5321, 4.5.5).
 Cell = str | int | bool | Moment | Span | Bar | tuple[str, ...] | None
 
-BAR = 40  # characters
-STACKED = 3  # columns printed below one another where the terminal is too narrow for the table
+BAR = 30  # characters
 UNITS = (("d", 86400), ("h", 3600), ("min", 60), ("s", 1))
 NO_STYLES: Mapping[str, str] = {}
 
@@ -33,6 +32,8 @@ class Table(NamedTuple):
     """Rows under one title, which may be ""; `without` is printed instead if there are no rows.
 
     name: its key in JSON. columns: their keys in JSON; heading() makes the headings from them.
+    stacked: so many columns are printed below one another, if there are more, where the terminal is
+    too narrow for the table; and half of them where only the last column has room to break.
     """
 
     name: str
@@ -40,6 +41,7 @@ class Table(NamedTuple):
     without: str
     columns: tuple[str, ...]
     rows: list[tuple[Cell, ...]]
+    stacked: int = 3
 
 
 def text(cell: Cell) -> str:
@@ -135,6 +137,10 @@ def rich(
             )
         return drawn
 
+    def is_too_wide(drawn: RichTable) -> bool:
+        unlimited = console.options.update(max_width=10000)
+        return console.measure(drawn, options=unlimited).maximum > console.width
+
     # What a client or a host has said must not be read as rich's own "[bold]" or ":smile:".
     console = Console(markup=False, emoji=False, highlight=False)
     console.print(Text(summary, "bold"), soft_wrap=soft_wrap)
@@ -144,12 +150,17 @@ def rich(
             console.print(Text(f"{table.title}: {table.without}"))
             continue
         drawn = grid(table, 1)
-        unlimited = console.options.update(max_width=10000)
-        if (
-            len(table.columns) > STACKED
-            and console.measure(drawn, options=unlimited).maximum > console.width
-        ):
-            drawn = grid(table, STACKED)
+        if len(table.columns) > table.stacked and is_too_wide(drawn):
+            drawn = grid(table, table.stacked)
+            half = (len(table.columns) + 1) // 2
+            # The last column may be of sentences, which can break between words.
+            words = [
+                (*row[:-1], max(text(row[-1]).split(), key=len, default="")) for row in table.rows
+            ]
+            if half > table.stacked and is_too_wide(
+                grid(table._replace(rows=words), table.stacked)
+            ):
+                drawn = grid(table, half)
         console.print(drawn)
     for note in notes:
         console.print(Text(note, "italic"), soft_wrap=soft_wrap)

@@ -1,4 +1,4 @@
-"""`null521 report`: which senders send mail to this host, and which keep retrying.
+"""`null521 report`: what mail comes to hosts that take none, and which senders keep retrying.
 
 It knows the command line, what can go wrong, and whether somebody watches. It must not know how
 records are read, counted or printed.
@@ -6,6 +6,7 @@ records are read, counted or printed.
 
 import argparse
 import contextlib
+import io
 import math
 import os
 import signal
@@ -23,7 +24,9 @@ if TYPE_CHECKING:
     from rich.progress import Progress
 
 PROGRAM = "null521 report"
-TABLES = ("retries", "writers", "timeline")
+TABLES = ("retries", "mail", "timeline", "others")
+# Rows of the last table, unless it is asked for: most connections are of scanners.
+FEW = 5
 
 NO_PERMISSION = (
     "no permission to read all of the journal: join the group systemd-journal or adm "
@@ -32,13 +35,18 @@ NO_PERMISSION = (
 NO_SYSTEMD = "systemd-python is not installed (python3-systemd); it is needed to read journals"
 
 DESCRIPTION = """\
-Report from the records of null521 which senders keep retrying (the same client, sender and
-recipient, three times or more), which have the most records, and when they came.
+Report from the records of null521 how many connections wanted to send mail, which senders keep
+retrying (the same client, sender and recipient, three times or more), what mail came and when,
+and who connected without naming a sender, as scanners do.
 """
 EPILOG = """\
 LINES are files of JSON lines, as null521 writes them with log=json, or "-" for standard input.
 Without LINES, the journal of this host is read. TIME is as for journalctl: "yesterday",
 "2 hours ago", "2026-01-31 12:00"; see systemd.time(7).
+
+--by=host is for records of several hosts: which of them gets mail, and from whom. In JSON lines,
+the host is the container that podman logs, docker compose logs or kubectl logs --prefix names
+before each line; otherwise the name of the file.
 
 Exit status: 0, even if there are no records; 64 for a usage error; 66 if the input cannot be read;
 69 if systemd-python is needed and not installed; 74 if the report cannot be written; 77 without
@@ -60,8 +68,7 @@ def run(arguments: list[str]) -> int:
     SystemExit, after a line on standard error, if the arguments are wrong.
     """
     signal.signal(signal.SIGPIPE, signal.SIG_DFL)  # like other filters: `| head` ends it silently
-    with contextlib.suppress(AttributeError, ValueError):  # not every locale has all characters
-        sys.stdout.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]
+    sys.stdout = sys.stdout or io.StringIO()  # None if it is closed
     options = parser().parse_args(list(_joined(arguments)))
     try:
         with command.flushed_stdout():
@@ -99,7 +106,7 @@ def parser() -> command.Parser:
     add("--show", choices=TABLES, help="show only this table")
     form = options.add_mutually_exclusive_group()
     form.add_argument("--json", action="store_true", help="print one JSON object with all tables")
-    form.add_argument("--csv", action="store_true", help="print one table, writers by default")
+    form.add_argument("--csv", action="store_true", help="print one table, mail by default")
     return options
 
 
@@ -121,6 +128,9 @@ def _report(options: argparse.Namespace) -> None:
     now = time.time()
     since = max(0.0, _moment("--since", options.since, now, 0.0))
     until = _moment("--until", options.until, now, math.inf)
+    if options.since is not None and options.until is not None and since > until:
+        why = f"--since ({options.since!a}) is later than --until ({options.until!a})"
+        raise Failure(os.EX_USAGE, why)
     findings = Findings(options.by, options.limit)
     try:
         source = _source(options, since, until)
@@ -153,7 +163,7 @@ def _report(options: argparse.Namespace) -> None:
 
 def _print(options: argparse.Namespace, findings: Findings, notes: list[str]) -> None:
     if options.csv:
-        values.as_csv(getattr(findings, options.show or "writers")())
+        values.as_csv(getattr(findings, options.show or "mail")())
         for note in notes:
             _warn(note)
         return
@@ -162,6 +172,8 @@ def _print(options: argparse.Namespace, findings: Findings, notes: list[str]) ->
     if options.json:
         values.as_json(findings.facts(), chosen, notes)
         return
+    if not options.show:
+        chosen[-1] = findings.others(FEW)
     if not findings.records:
         chosen = []
     if sys.stdout.isatty():

@@ -8,6 +8,8 @@ them.
 import heapq
 import json
 import os
+import re
+from codecs import BOM_UTF8
 from collections.abc import Iterable, Iterator, Mapping
 from datetime import datetime
 from functools import lru_cache
@@ -22,20 +24,36 @@ from null521.session import MAX_MAILBOX, MAX_RECIPIENTS
 JOURNALS = ("/run/log/journal", "/var/log/journal")
 # Longer than any line of ours, in octets.
 MAX_LINE = 65536
+# So many values are remembered with their text.
+MAX_TEXTS = 4096
 # More than a server can refuse between two summaries.
 MAX_SUM = 10**9
 # The year 9987, in seconds since the epoch: datetime can convert it to any time zone.
 LATEST = 253e9
 
-# The fields of a record that Entry has besides recipients, in its order.
+# The fields of a record that Entry has besides recipients, in its order; and the host that wrote
+# it, which journald adds: systemd.journal-fields(7).
 NAMES = ("client", "helo", "sender", "refuse_at", "tls")
-FIELDS = tuple("NULL521_" + name.upper() for name in NAMES)
+FIELDS = (*("NULL521_" + name.upper() for name in NAMES), "_HOSTNAME")
+
+# What stands before a line in the logs of several containers: "[pod/POD/CONTAINER] " of kubectl
+# logs --prefix, "NAME " of podman logs, or "NAME  | " of docker compose logs; then the time, with
+# --timestamps. Or what Kubernetes writes before each line of a file (CRI): "TIME stderr F ".
+TIMESTAMP = r"[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9:.]+(?:Z|[-+][0-9:]+) "
+PREFIX = re.compile(
+    rf"(?:\[pod/([\w.-]+)/[\w.-]+\] |([\w./@-]+) +(?:\| )?)?(?:{TIMESTAMP})?"
+    rf"|{TIMESTAMP}std(?:out|err) F ",
+    re.ASCII,
+)
+MAX_PREFIX = 512  # octets
+COLOUR = re.compile(r"\x1b\[[0-9;]*m")  # as docker compose and podman print it
 
 
 class Entry(NamedTuple):
     """What a report uses of one record; None is a field that the record does not have.
 
-    time: seconds since the epoch. A sender of "" is the null reverse-path.
+    time: seconds since the epoch. A sender of "" is the null reverse-path. host: which host of ours
+    wrote the record; for JSON lines, the container, or the file.
     """
 
     time: float
@@ -45,6 +63,7 @@ class Entry(NamedTuple):
     sender: str | None
     refuse_at: str | None
     tls: str | None
+    host: str | None
 
 
 class Sum(NamedTuple):
@@ -75,11 +94,14 @@ class Lines:
         return heapq.merge(*map(self._entries, self._names), key=attrgetter("time"))
 
     def _entries(self, name: str) -> Iterator[Entry]:
+        place = None if name == "-" else _safe(os.path.basename(name))
         with open(0 if name == "-" else name, "rb") as file:
             self.total += os.fstat(file.fileno()).st_size  # 0 for a pipe
+            if file.peek(len(BOM_UTF8)).startswith(BOM_UTF8):
+                self.done += len(file.read(len(BOM_UTF8)))
             for line in self._lines(file):
                 try:
-                    entry = parse_line(line)
+                    entry = parse_line(line, place)
                 # Deep nesting is a RecursionError; whatever else it is, one line ends no report.
                 except Exception:
                     self.bad += 1
@@ -103,11 +125,16 @@ class Lines:
             yield b"" if long else line
 
 
-def parse_line(line: bytes) -> Entry | Sum | None:
+def parse_line(line: bytes, place: str | None = None) -> Entry | Sum | None:
     """The entry in a JSON line; None if it is a record of ours that is not about clients.
 
+    place: the entry's host if the line does not say it, as a member "hostname" or before the JSON.
     ValueError, TypeError or RecursionError if it is not a record of ours.
     """
+    start = line.find(b"{", 0, MAX_PREFIX)
+    if start > 0:
+        place = _container(line[:start].decode()) or place
+        line = line[start:]
     document = json.loads(line.decode())
     if not isinstance(document, dict) or not isinstance(document.get("message_id"), str):
         raise ValueError("not a record")
@@ -121,11 +148,19 @@ def parse_line(line: bytes) -> Entry | Sum | None:
     recipients = document.get("recipient", [])
     if not isinstance(recipients, list):
         raise ValueError("recipients are not a list")
-    texts = [document.get(name) for name in NAMES]
+    texts = [*map(document.get, NAMES), document.get("hostname", place)]
     if not all(text is None or isinstance(text, str) for text in texts + recipients):
         raise ValueError("a field is not a string")
     safe = [None if text is None else _safe(text) for text in texts]
     return Entry(moment.timestamp(), _several(map(_safe, recipients)), *safe)
+
+
+def _container(prefix: str) -> str | None:
+    """The container's name in what stands before a line; ValueError if that is something else."""
+    found = PREFIX.fullmatch(COLOUR.sub("", prefix).lstrip())
+    if not found:
+        raise ValueError("not the prefix of a log")
+    return found[1] or found[2]
 
 
 class Journal:
@@ -159,14 +194,14 @@ class Journal:
         begin = None
         while step():
             moment = realtime() / 1e6
-            if moment > self._until:
-                return
+            if not self._since <= moment <= self._until:
+                continue  # not the end: clocks are set back, and hosts have clocks of their own
             begin = begin or moment
             self.total, self.done = end - begin, moment - begin
             try:
                 fields = get_all()
                 if fields.get("MESSAGE_ID") == SUMMED.encode():
-                    self.summed += _sessions(int(fields.get("NULL521_SESSIONS", b"")))
+                    self.summed += _sessions(int(fields["NULL521_SESSIONS"]))
                     continue
                 entry = parse_fields(moment, fields)
             except Exception:  # EBADMSG is a damaged file; all else is forged
@@ -177,23 +212,26 @@ class Journal:
 
 def parse_fields(moment: float, fields: Mapping[str, Any]) -> Entry:
     """The entry in the fields of a journal entry. TypeError if it is not a record of ours."""
-    texts = [_text(fields[name]) if name in fields else None for name in FIELDS]
+    texts = [_texts[fields[name]] if name in fields else None for name in FIELDS]
     recipients = fields.get("NULL521_RECIPIENT", [])  # a list if there are several
     if isinstance(recipients, bytes):
-        return Entry(moment, (_text(recipients),), *texts)
-    return Entry(moment, _several(map(_text, recipients)), *texts)
+        return Entry(moment, (_texts[recipients],), *texts)
+    return Entry(moment, _several(map(_texts.__getitem__, recipients)), *texts)
 
 
-def _text(octets: bytes) -> str:
-    # Longer values are forged, and would fill the cache.
-    return _parsed(octets) if len(octets) <= MAX_MAILBOX else _uncached(octets[: 4 * MAX_MAILBOX])
+class Texts(dict[bytes, str]):
+    """The text of each value, safe to print; a cache, because most occur again and again."""
+
+    def __missing__(self, octets: bytes) -> str:
+        text = _safe(octets[: 4 * MAX_MAILBOX].decode("utf-8", "replace"))
+        if len(octets) <= MAX_MAILBOX:  # longer values are forged, and would fill the cache
+            if len(self) >= MAX_TEXTS:
+                self.clear()
+            self[octets] = text
+        return text
 
 
-def _uncached(octets: bytes) -> str:
-    return _safe(octets.decode("utf-8", "replace"))
-
-
-_parsed = lru_cache(4096)(_uncached)  # most values occur again and again
+_texts = Texts()
 
 
 def _safe(text: str) -> str:

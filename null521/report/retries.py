@@ -18,8 +18,10 @@ TRIES = 3
 APART = 60.0
 # So many of the latest gaps are remembered.
 GAPS = 16
-# Octets of what those seen more than once have said, more than ordinary ones need.
+# Octets of what is remembered of those seen more than once, more than ordinary ones need.
 MAX_OCTETS = 16 * 2**20
+
+EARLY = ("greeting", "helo")  # stages at which a client cannot have named a sender
 
 Key = tuple[str | None, str | None, str | None]  # client or network, sender, recipient
 
@@ -27,14 +29,15 @@ Key = tuple[str | None, str | None, str | None]  # client or network, sender, re
 class Retry(NamedTuple):
     """A sender with TRIES tries or more. Times are seconds since the epoch, gaps seconds.
 
-    place: its client or network. every: the median gap. like: the mail servers whose schedule fits
-    the gaps. still: whether it was still trying, by its gaps, at the time of the last record of
-    all. advice: what to do about it.
+    place: its client or network. host: which host of ours had the latest try. every: the median
+    gap. like: the mail servers whose schedule fits the gaps. still: whether it was still trying, by
+    its gaps, at the time of the last record of all. advice: what to do about it.
     """
 
     place: str | None
     sender: str | None
     recipient: str | None
+    host: str | None
     tries: int
     every: float
     first: float
@@ -129,8 +132,9 @@ class Triplet:
         self.tries = 1
         self.first = self.last = self.tried = moment
         self.gaps: list[float] = []
-        # HELO, stage of the refusal, and TLS of the latest record, and how much memory they need.
-        self.latest: tuple[str | None, str | None, str | None] = None, None, None
+        # HELO, stage of the refusal, TLS and host of the latest record, and how much memory they
+        # need.
+        self.latest: tuple[str | None, ...] = None, None, None, None
         self.octets = 0
 
     def add(self, entry: Entry) -> int:
@@ -143,7 +147,7 @@ class Triplet:
             self.tried = entry.time
             self.tries += 1
         self.last = entry.time
-        self.latest = entry.helo, entry.refuse_at, entry.tls
+        self.latest = entry.helo, entry.refuse_at, entry.tls, entry.host
         before, self.octets = self.octets, sum(map(getsizeof, self.latest))
         return self.octets - before
 
@@ -162,22 +166,30 @@ class Triplet:
             of_one = [] if gap > schedules.LONGEST else [*of_one, gap]
         like = schedules.matching(of_one)
         # A client that names no sender is a mail server only if its gaps are those of one.
-        _, sender, _ = key
+        _, sender, recipient = key
         if sender is None and not like:
             return None
         still = end - self.last <= max(schedules.LONGEST, 2 * every)
-        advice = self._advice(sender, every)
-        return Retry(*key, self.tries, every, self.first, self.last, still, like, advice)
+        advice = self._advice(sender, recipient, every)
+        host = self.latest[-1]
+        return Retry(*key, host, self.tries, every, self.first, self.last, still, like, advice)
 
-    def _advice(self, sender: str | None, every: float) -> str:
-        helo, refuse_at, tls = self.latest
-        if refuse_at in ("greeting", "helo"):
+    def _advice(self, sender: str | None, recipient: str | None, every: float) -> str:
+        helo, refuse_at, tls, _ = self.latest
+        if refuse_at in EARLY:
             return "refuse at rcpt: earlier, many queue the mail"
         if tls and tls.startswith("failed"):
             return "find out why TLS fails"
         if sender is None and not tls:
             return "offer STARTTLS: it may require TLS"
-        domain = (sender or "").rpartition("@")[2] or helo
+        if sender == "":
+            # RFC 5321, 4.5.5: bounces have the null reverse-path, and so have most servers that ask
+            # whether an address exists. Both answer mail, real or forged, from the recipient.
+            name = " as the recipient" if recipient else ""
+            return f"bounce or address check: look whether this host sends mail{name}"
+        _, at, domain = (sender or "").rpartition("@")
+        if not (at and domain):  # none, or hidden by log-addresses
+            domain = helo or ""
         # RFC 5321, 4.5.1: each domain that accepts mail has a postmaster.
         tell = f"tell postmaster@{domain}" if domain else "tell its administrator"
         return f"{tell}: new mail each time" if every > schedules.LONGEST else tell

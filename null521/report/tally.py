@@ -1,4 +1,4 @@
-"""Counts of each key, and of each interval of time, in bounded memory.
+"""Counts of each key, of different texts, and of each interval of time, in bounded memory.
 
 It knows counts and times. It must not know what is counted, nor how the counts are shown. The
 bound is needed because a client can make up any number of new keys.
@@ -9,7 +9,7 @@ import time
 from collections.abc import Iterator
 from sys import getsizeof
 
-# Octets of keys, several times as many as those of ordinary clients need.
+# Octets of texts, several times as many as those of ordinary clients need.
 MAX_OCTETS = 12 * 2**20
 
 # Rows of a timeline, and how many times as many intervals are counted before it is shown.
@@ -20,18 +20,46 @@ WIDTHS = (900, 3600, 21600, 86400, 604800)
 MONDAY = 4 * 86400
 
 
+Texts = tuple[str | None, ...]
+
+
+class Distinct:
+    """How many different texts there are, counted up to `most`; `count` is more if there are more.
+
+    By hash alone, so that long texts cost no more. Two with the same hash, which nobody can choose,
+    count as one.
+    """
+
+    def __init__(self, most: int) -> None:
+        self._most = most
+        self._hashes: set[int] = set()
+
+    @property
+    def count(self) -> int:
+        """The number of different texts, or most + 1."""
+        return len(self._hashes)
+
+    def add(self, text: str | None) -> None:
+        """Count it, unless it was there before."""
+        if len(self._hashes) <= self._most:
+            self._hashes.add(hash(text))
+
+
 class Group:
     """How many records one key has, and from when; times are seconds since the epoch.
 
     error: at most so many more records of this key were counted before it was forgotten once.
+    latest: what was said about the latest record.
     """
 
-    __slots__ = ("count", "error", "first", "last")
+    __slots__ = ("count", "error", "first", "last", "latest", "octets")
 
-    def __init__(self, moment: float, error: int) -> None:
-        self.count = 0
+    def __init__(self, moment: float, error: int, latest: Texts, octets: int) -> None:
+        self.count = 1
         self.error = error
         self.first = self.last = moment
+        self.latest = latest
+        self.octets = octets  # of the key and of latest
 
 
 class Groups:
@@ -47,38 +75,46 @@ class Groups:
         self.error = 0
         self._kept = kept
         self._octets = 0
-        self._groups: dict[str | None, Group] = {}
+        self._groups: dict[Texts, Group] = {}
 
-    def add(self, key: str | None, moment: float) -> None:
-        """Count one record of that key."""
+    def add(self, key: Texts, moment: float, said: Texts = ()) -> None:
+        """Count one record of that key. said: remembered of the latest record of each key."""
         group = self._groups.get(key)
         if group is None:
             if len(self._groups) >= 2 * self._kept or self._octets > MAX_OCTETS:
                 self._forget()
-            self._octets += getsizeof(key)
-            group = self._groups[key] = Group(moment, self.error)
+            octets = _octets(key + said)
+            self._octets += octets
+            self._groups[key] = Group(moment, self.error, said, octets)
+            return
         group.count += 1
         # Records need not come in the order of their times.
         if moment < group.first:
             group.first = moment
-        if moment > group.last:
+        if moment >= group.last:
             group.last = moment
+            if said != group.latest:
+                octets = _octets(key + said)
+                self._octets += octets - group.octets
+                group.latest, group.octets = said, octets
+                if self._octets > MAX_OCTETS:
+                    self._forget()
 
     def __len__(self) -> int:
         return len(self._groups)
 
-    def largest(self, limit: int) -> list[tuple[str | None, Group]]:
+    def largest(self, limit: int) -> list[tuple[Texts, Group]]:
         """The keys with the highest counts, highest first."""
         return heapq.nsmallest(limit, self._groups.items(), key=_by_count)
 
     def _forget(self) -> None:
-        def at_most(item: tuple[str | None, Group]) -> int:
+        def at_most(item: tuple[Texts, Group]) -> int:
             return item[1].count + item[1].error
 
         ranked = sorted(self._groups.items(), key=at_most, reverse=True)
         kept = octets = 0
         while kept < self._kept:
-            more = getsizeof(ranked[kept][0])
+            more = ranked[kept][1].octets
             if octets + more > MAX_OCTETS // 2:
                 break
             octets += more
@@ -87,42 +123,53 @@ class Groups:
         self._groups, self._octets = dict(ranked[:kept]), octets
 
 
-def _by_count(item: tuple[str | None, Group]) -> tuple[int, float, str]:
+def _octets(texts: Texts) -> int:
+    return sum(map(getsizeof, texts))
+
+
+def _by_count(item: tuple[Texts, Group]) -> tuple[int, float, list[str]]:
     key, group = item
-    return -group.count, -group.last, key or ""
+    return -group.count, -group.last, [text or "" for text in key]
 
 
 class Timeline:
-    """How many records each interval of time has; intervals get wider as time goes on."""
+    """How many records each interval of time has, of two kinds; intervals widen as time goes on."""
 
     def __init__(self) -> None:
         self.width = WIDTHS[0]  # seconds
         self._zone: int | None = None
-        self._counts: dict[int, int] = {}
+        self._counts: dict[int, list[int]] = {}  # of the first kind and of the second
 
-    def add(self, moment: float) -> None:
-        """Count one record."""
+    def add(self, moment: float, second: bool = False) -> None:
+        """Count one record, of the second kind or of the first."""
         if self._zone is None:  # days begin at local midnight
             self._zone = time.localtime(moment).tm_gmtoff
         number = int((moment + self._zone - MONDAY) // self.width)
-        self._counts[number] = self._counts.get(number, 0) + 1
-        if len(self._counts) > ROWS * FINER:
-            self._widen()
+        counts = self._counts.get(number)
+        if counts is None:
+            if len(self._counts) >= ROWS * FINER:
+                self._widen()
+                self.add(moment, second)
+                return
+            counts = self._counts[number] = [0, 0]
+        counts[second] += 1
 
-    def rows(self) -> Iterator[tuple[float, int]]:
-        """When each interval begins, in seconds since the epoch, and its count; at most ROWS."""
+    def rows(self) -> Iterator[tuple[float, int, int]]:
+        """When each interval begins, in seconds since the epoch, and both counts; at most ROWS."""
         if not self._counts:
             return
         while max(self._counts) - min(self._counts) >= ROWS:
             self._widen()
         for number in range(min(self._counts), max(self._counts) + 1):
             begin = number * self.width + MONDAY - (self._zone or 0)
-            yield begin, self._counts.get(number, 0)
+            first, second = self._counts.get(number, (0, 0))
+            yield begin, first, second
 
     def _widen(self) -> None:
-        before, counts = self.width, self._counts
+        before, finer = self.width, self._counts
         self.width = next((width for width in WIDTHS if width > before), 2 * before)
         self._counts = {}
-        for number, count in counts.items():
-            wider = number * before // self.width
-            self._counts[wider] = self._counts.get(wider, 0) + count
+        for number, (first, second) in finer.items():
+            counts = self._counts.setdefault(number * before // self.width, [0, 0])
+            counts[0] += first
+            counts[1] += second

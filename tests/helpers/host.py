@@ -4,10 +4,11 @@ import contextlib
 import json
 import re
 import subprocess
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from typing import Any
 
-from helpers.namespaces import TREE, Systemd
+from helpers.namespaces import TEST_TIMEOUT, TREE, Systemd
 
 # What a client says, all of it in one segment, and the codes of the answer where refuse-at is rcpt.
 SAID = b"EHLO mx.b.c\r\nMAIL FROM:<a@b.c>\r\nRCPT TO:<x@y>\r\nDATA\r\nQUIT\r\n"
@@ -48,6 +49,14 @@ while waiting.get_map():
             client.close()
 print(whole)
 """
+
+
+def until(is_so: Callable[[], bool]) -> None:
+    """Wait for that; AssertionError if it takes too long."""
+    deadline = time.monotonic() + TEST_TIMEOUT
+    while not is_so():
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
 
 
 def dial(systemd: Systemd, host: str = "127.0.0.1", said: bytes = SAID) -> tuple[int, list[int]]:
@@ -103,6 +112,16 @@ def shown(systemd: Systemd, unit: str, name: str) -> str:
     return systemd.output("systemctl", "show", "--value", f"--property={name}", unit).strip()
 
 
+def everything(systemd: Systemd, *more: str) -> set[str]:
+    """The paths of all files that a package could lay down; more: other folders to look at."""
+    words = ["find", "/etc", "/opt", "/root", "/usr", "/var", *more]
+    # Not what other services make meanwhile: logind, say, which rpm asks to delay a shutdown.
+    for other in ("/var/log/journal", "/var/lib/systemd/linger", "/var/tmp/systemd-private-*"):
+        words += ["-path", other, "-prune", "-o"]
+    words += ["-print"]
+    return set(systemd.run(words, check=False, capture_output=True).stdout.decode().splitlines())
+
+
 # Units by what they are called here: socket, service, and what hostile.py is told.
 PAIRS = {
     "handler": ("null521.socket", "null521@.service", ""),
@@ -136,7 +155,9 @@ def taken_over(systemd: Systemd, pair: str) -> tuple[int, list[dict[str, str]]]:
     systemd.run(["cp", "/srv/null521/tests/helpers/hostile.py", program])
     start = f"ExecStart={interpreter} -I {program}{words}"
     systemd.run(["journalctl", "--quiet", "--rotate", "--vacuum-time=1us"])
-    settings(systemd, unit, "ExecStart=", start, *(["Type=exec"] if words else []))
+    # What it prints is of priority info.
+    more = ["LogLevelMax=debug", *(["Type=exec"] if words else [])]
+    settings(systemd, unit, "ExecStart=", start, *more)
     ends = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
     try:
         systemd.run(["systemctl", "start", sockets])

@@ -152,6 +152,8 @@ def without_sockets() -> None:
     for path in ("/bin/sh", "/usr/bin/env", "/usr/bin/python3", "/usr/bin/perl"):
         if os.path.realpath(path) != os.path.realpath(sys.executable):
             tell("execute", f"access {path}", partial(allowed, path))
+            tell("execute", f"execve {path}", partial(os.execv, path, [path]))
+    tell("execute", "execve /usr/bin/dash", partial(os.execv, "/usr/bin/dash", ["dash"]))
     for folder in ("/usr/bin", "/usr/sbin", "/usr/lib", "/usr/libexec", "/usr/local"):
         tell("execute", f"anything below {folder}", partial(executable, folder))
     tell("execute", "memfd_create", lambda: call("memfd_create", b"x", 0))
@@ -279,7 +281,7 @@ if __name__ == "__main__":
         sys.path.insert(0, sys.argv[2])
         from null521.serve import listening
 
-        (listener,) = listening.sockets((), os.environ)
+        (listener,) = listening.sockets((), dict(os.environ))
         listener.setblocking(True)
         client = listener.accept()[0]
     else:

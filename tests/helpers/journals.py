@@ -25,41 +25,52 @@ Dated = tuple[float, record.Record]  # with its time, in seconds since the epoch
 
 # The report on the world, with --limit=2.
 PLAIN = """\
-12 records, from 2026-01-01 00:00:00 to 2026-01-01 02:30:02 UTC
+12 connections, from 2026-01-01 00:00:00 to 2026-01-01 02:30:02 UTC
+5 wanted to send mail, from 3 senders to 5 recipients
+1 named no sender and no recipient, as scanners do
+6 refused at greeting or helo, before they could name a sender
 
 Retries: the same client, sender and recipient, three times or more
 
-CLIENT        SENDER           RECIPIENT        TRIES  EVERY  LIKE     FIRST SEEN           \
-LAST SEEN            STILL TRYING  WHAT TO DO
-198.51.100.7  -                -                    6  20min  Postfix  2026-01-01 00:00:00  \
-2026-01-01 02:21:40  yes           refuse at rcpt: earlier, many queue the mail
-203.0.113.9   ann@example.net  bob@ntp.example      3  30min  -        2026-01-01 00:01:00  \
-2026-01-01 01:01:00  yes           tell postmaster@example.net
+CLIENT        SENDER           RECIPIENT        TRIES  EVERY  LIKE     STILL TRYING  FIRST SEEN  \
+         LAST SEEN            WHAT TO DO
+198.51.100.7  -                -                    6  20min  Postfix  yes           \
+2026-01-01 00:00:00  2026-01-01 02:21:40  refuse at rcpt: earlier, many queue the mail
+203.0.113.9   ann@example.net  bob@ntp.example      3  30min  -        yes           \
+2026-01-01 00:01:00  2026-01-01 01:01:00  tell postmaster@example.net
 
-Most records, by client
+Mail, by client
+
+CLIENT        RECORDS  LAST SENDER          LAST RECIPIENT   FIRST SEEN           LAST SEEN
+203.0.113.9         3  ann@example.net      eve@ntp.example  2026-01-01 00:01:00  \
+2026-01-01 01:01:00
+2001:db8::25        1  =cmd|x@evil.example  b,"c'@d          2026-01-01 02:30:01  \
+2026-01-01 02:30:01
+
+Mail in each 15min
+
+FROM                 MAIL  OTHERS  BAR
+2026-01-01 00:00:00     1       2  ###############
+2026-01-01 00:15:00     0       1
+2026-01-01 00:30:00     1       1  ###############
+2026-01-01 00:45:00     0       0
+2026-01-01 01:00:00     1       0  ###############
+2026-01-01 01:15:00     0       1
+2026-01-01 01:30:00     0       0
+2026-01-01 01:45:00     0       0
+2026-01-01 02:00:00     0       0
+2026-01-01 02:15:00     0       1
+2026-01-01 02:30:00     2       1  ##############################
+
+Others, which named no sender, by client
 
 CLIENT        RECORDS  FIRST SEEN           LAST SEEN
 198.51.100.7        6  2026-01-01 00:00:00  2026-01-01 02:21:40
-203.0.113.9         3  2026-01-01 00:01:00  2026-01-01 01:01:00
-
-Records in each 15min
-
-FROM                 RECORDS  BAR
-2026-01-01 00:00:00        3  ########################################
-2026-01-01 00:15:00        1  #############
-2026-01-01 00:30:00        2  ###########################
-2026-01-01 00:45:00        0
-2026-01-01 01:00:00        1  #############
-2026-01-01 01:15:00        1  #############
-2026-01-01 01:30:00        0
-2026-01-01 01:45:00        0
-2026-01-01 02:00:00        0
-2026-01-01 02:15:00        1  #############
-2026-01-01 02:30:00        3  ########################################
+2001:db8::26        1  2026-01-01 02:30:02  2026-01-01 02:30:02
 
 1 more kept retrying.
 
-Showing 2 of 5 groups: most records first.
+Showing 2 of 3 groups of mail: most records first.
 """
 
 

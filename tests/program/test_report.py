@@ -18,6 +18,7 @@ from helpers.program import TREE, Server, dial
 
 from null521 import record
 
+TABLES = {"retries", "mail", "timeline", "others"}
 TIMEOUT = 60  # seconds until a run that hangs fails
 COMMAND = [sys.executable, "-m", "null521", "report"]
 # Without the libraries that are optional.
@@ -93,54 +94,113 @@ def test_a_postfix_that_keeps_retrying_is_named(lines: Path) -> None:
     }
 
 
+CLIENTS = {"198.51.100.7": 6, "2001:db8::26": 1}
+
+
 @pytest.mark.parametrize(
-    ("by", "counts"),
-    {
-        "client": {
-            "198.51.100.7": 6,
-            "203.0.113.9": 3,
-            "203.0.113.10": 1,
-            "2001:db8::25": 1,
-            "2001:db8::26": 1,
-        },
-        "network": {"198.51.100.0/24": 6, "203.0.113.0/24": 4, "2001:db8::/64": 2},
-        "helo": {None: 7, "mx.example.net": 3, r"\x1b[2J\u202e": 1, "[bold]:smile:[/]": 1},
-        "sender": {None: 7, "ann@example.net": 3, "": 1, "=cmd|x@evil.example": 1},
-        "sender-domain": {None: 7, "example.net": 3, "": 1, "evil.example": 1},
-        "recipient": {
-            None: 7,
-            "bob@ntp.example": 3,
-            "eve@ntp.example": 3,
-            "x@ntp.example": 1,
-            "@SUM(1)": 1,
-            "b,\"c'@d": 1,
-        },
-    }.items(),
+    ("by", "mail", "others"),
+    [
+        ("client", {"203.0.113.9": 3, "203.0.113.10": 1, "2001:db8::25": 1}, CLIENTS),
+        (
+            "network",
+            {"203.0.113.0/24": 4, "2001:db8::/64": 1},
+            {"198.51.100.0/24": 6, "2001:db8::/64": 1},
+        ),
+        (
+            "helo",
+            {"mx.example.net": 3, r"\x1b[2J\u202e": 1, "[bold]:smile:[/]": 1},
+            {None: 7},
+        ),
+        ("sender", {"ann@example.net": 3, "": 1, "=cmd|x@evil.example": 1}, CLIENTS),
+        ("sender-domain", {"example.net": 3, "": 1, "evil.example": 1}, CLIENTS),
+        (
+            "recipient",
+            {
+                "bob@ntp.example": 3,
+                "eve@ntp.example": 3,
+                "x@ntp.example": 1,
+                "@SUM(1)": 1,
+                "b,\"c'@d": 1,
+            },
+            CLIENTS,
+        ),
+    ],
 )
-def test_group_by(lines: Path, by: str, counts: dict[str | None, int]) -> None:
-    writers = as_json(lines, f"--by={by}")["writers"]
-    assert {writer[by]: writer["records"] for writer in writers} == counts
+def test_group_by(
+    lines: Path, by: str, mail: dict[str | None, int], others: dict[str | None, int]
+) -> None:
+    found = as_json(lines, f"--by={by}")
+    assert {row[by]: row["records"] for row in found["mail"]} == mail
+    others_by = "client" if others is CLIENTS else by
+    assert {row[others_by]: row["records"] for row in found["others"]} == others
+
+
+def test_which_host_gets_mail_and_from_whom(tmp_path: Path) -> None:
+    """From files of their own, and from what the tools for containers print of several."""
+    named = [(f"ntp{number % 2}", dated) for number, dated in enumerate(journals.world())]
+    files = [tmp_path / "ntp0", tmp_path / "ntp1"]
+    for path in files:
+        write(path, [dated for name, dated in named if name == path.name])
+    text = report("--by=host", *files)
+    assert text.startswith("12 connections to 2 hosts, from ")
+    assert re.search(r"\nHOST +SENDER +RECORDS +LAST RECIPIENT .*\nntp\d  ann@example.net ", text)
+    found = as_json("--by=host", *files)
+    assert found["hosts"] == 2
+    assert {(row["host"], row["sender"]): row["records"] for row in found["mail"]} == {
+        ("ntp0", "ann@example.net"): 2,
+        ("ntp1", "ann@example.net"): 1,
+        ("ntp1", ""): 1,
+        ("ntp0", "=cmd|x@evil.example"): 1,
+    }
+    assert {row["host"]: row["records"] for row in found["others"]} == {"ntp0": 3, "ntp1": 4}
+    for prefix in ("{}  | ", "{} ", "[pod/{}/null521] "):
+        octets = [prefix.format(name).encode() + journals.line(*dated) for name, dated in named]
+        assert as_json("--by=host", "-", input=b"".join(octets), stdin=None) == found
+
+
+def test_the_last_table_is_short_unless_it_is_asked_for(tmp_path: Path) -> None:
+    scans = [(journals.START + n, journals.of(f"192.0.2.{n}", b"")) for n in range(9)]
+    lines = write(tmp_path / "lines", [*scans, *journals.world()])
+    _, _, last = report(lines).partition(
+        "\nOthers, which named no sender, by client: the first 5\n"
+    )
+    assert last.count("\n") == 2 + 5
+    for words in (["--show=others"], ["--csv", "--show=others"]):
+        assert report(lines, *words).count("192.0.2.") == 9
+    assert len(as_json(lines)["others"]) == 11
 
 
 def test_one_table_alone(lines: Path) -> None:
-    summary, _, rest = journals.PLAIN.partition("\n")
-    table = rest[rest.index("\nMost records") : rest.index("\nRecords in")]
+    summary, _, rest = journals.PLAIN.partition("\n\n")
+    table = rest[rest.index("Mail, by client") : rest.index("\nMail in each")]
     notes = rest[rest.index("\n1 more") :]
-    assert report(lines, "--limit=2", "--show=writers") == f"{summary}\n{table}{notes}"
-    assert as_json(lines, "--show=timeline").keys() == {
-        *("records", "first", "last", "by", "timeline", "notes")
-    }
+    assert report(lines, "--limit=2", "--show=mail") == f"{summary}\n\n{table}{notes}"
+    whole, part = as_json(lines), as_json(lines, "--show=timeline")
+    assert part == {name: whole[name] for name in whole if name not in TABLES - {"timeline"}}
+
+
+def test_the_manual_has_the_keys_of_the_json(lines: Path) -> None:
+    page = (TREE / "docs/man/null521-report.1").read_text()
+    section = page.partition("\n.Sh JSON\n")[2].partition("\n.Sh ")[0]
+    heads = re.findall(r"^\.It Cm (.*)$", section, re.M)
+    found = as_json(lines)
+    assert " , ".join(heads).split(" , ") == list(found)
+    keys = {key for line in re.findall(r"^\.Em (.*)$", section, re.M) for key in line.split()}
+    for by in ("network", "host"):
+        found = as_json(lines, f"--by={by}")
+        assert {key for table in TABLES for row in found[table] for key in row} <= keys
 
 
 def test_without_records(tmp_path: Path) -> None:
     empty = write(tmp_path / "empty", [])
     assert report(empty) == "No records of null521.\n"
     found = as_json(empty)
-    assert (found["records"], found["retries"], found["writers"]) == (0, [], [])
-    assert report("--csv", empty) == '"client","records","first_seen","last_seen"\r\n'
+    assert (found["records"], found["retries"], found["mail"]) == (0, [], [])
+    head = '"client","records","last_sender","last_recipient","first_seen","last_seen"\r\n'
+    assert report("--csv", empty) == head
 
 
-@pytest.mark.parametrize("table", ["retries", "writers", "timeline"])
+@pytest.mark.parametrize("table", sorted(TABLES))
 def test_csv_and_json_have_the_same_values(lines: Path, table: str) -> None:
     words = (lines, "--by=sender", f"--show={table}")
     text = report("--csv", *words)
@@ -160,7 +220,6 @@ def test_csv_has_no_formula_for_a_spreadsheet(lines: Path) -> None:
     rows = {row[0]: row[1] for row in csv.reader(io.StringIO(text, newline=""))}
     assert rows == {
         "recipient": "records",
-        "": "7",
         "bob@ntp.example": "3",
         "eve@ntp.example": "3",
         "x@ntp.example": "1",
@@ -175,6 +234,9 @@ def test_since_and_until(lines: Path) -> None:
     until = as_json(lines, "--until=2026-01-01 00:05:00")
     assert (until["records"], until["last"]) == (3, "2026-01-01T00:05:00.000+00:00")
     assert as_json(lines, "--since", "-1h", "--until=now")["records"] == 0
+    same = "2026-01-01 00:05:00"
+    assert as_json(lines, f"--since={same}", f"--until={same}")["records"] == 1
+    assert as_json(lines, "--until=-100years")["records"] == 0
 
 
 def test_files_and_standard_input_are_merged(tmp_path: Path) -> None:
@@ -203,7 +265,7 @@ def test_the_records_of_serve(tmp_path: Path) -> None:
         records = server.stop()
     (tmp_path / "log").write_text("".join(json.dumps(record) + "\n" for record in records))
     found = as_json("--by=recipient", tmp_path / "log")
-    assert {row["recipient"]: row["records"] for row in found["writers"]} == {
+    assert {row["recipient"]: row["records"] for row in found["mail"]} == {
         "bob@ntp.example": 3,
         "eve@ntp.example": 3,
     }
@@ -229,6 +291,8 @@ def test_a_note_about_sessions_that_were_only_summed_up(lines: Path) -> None:
     [
         (["--since=tomorow"], 64, "--since must be a time as in systemd.time(7), such as "),
         (["--until"], 64, "--until must be a time as in systemd.time(7), such as "),
+        (["--since=now", "--until=-1h"], 64, "--since ('now') is later than --until ('-1h')"),
+        (["--since", "2026-01-02", "--until=2026-01-01", "x"], 64, "--since ('2026-01-02') is "),
         (["--limit=0"], 64, "argument --limit: must be a number from 1 to 20000; see "),
         (["--limit=20001"], 64, "argument --limit: must be a number from 1 to 20000; see "),
         (["--limit=²"], 64, "argument --limit: must be a number from 1 to 20000; see "),
@@ -283,6 +347,15 @@ def test_a_closed_pipe_ends_it_silently(lines: Path) -> None:
     done = subprocess.run(words, stdout=writing, stderr=subprocess.PIPE, check=False, cwd=TREE)
     os.close(writing)
     assert (done.returncode, done.stderr) == (-13, b"")  # SIGPIPE
+
+
+@pytest.mark.parametrize("form", ["", "--csv", "--json"])
+def test_with_standard_output_closed(lines: Path, form: str) -> None:
+    words = f'exec "$1" -m null521 report {form} "$2" >&-'
+    done = subprocess.run(
+        ["sh", "-c", words, "sh", sys.executable, lines], cwd=TREE, capture_output=True, check=False
+    )
+    assert (done.returncode, done.stderr) == (0, b"")
 
 
 @pytest.mark.parametrize("form", [[], ["--json"], ["--csv"]])

@@ -1,7 +1,10 @@
 """null521 report as installed, over journals that journald and its tools have written."""
 
+import contextlib
 import json
 import os
+import pty
+import random
 import re
 import shutil
 import subprocess
@@ -94,16 +97,150 @@ def test_real_sessions_in_a_real_journald(launcher: Path, tmp_path: Path) -> Non
         journald.wait_for(3, f"MESSAGE_ID={REFUSED}")
         said = report_in(journald, launcher, "--json", "--since=1 hour ago")
         found = json.loads(said.stdout)
-        assert [(row["client"], row["records"]) for row in found["writers"]] == [
+        assert [(row["client"], row["records"]) for row in found["mail"]] == [
             ("192.0.2.1", 2),
             ("2001:db8::1", 1),
         ]
         said = report_in(journald, launcher, "--by=sender")
         text = re.sub(r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d", "TIME", said.stdout.decode())
-        assert re.match(r"3 records, from TIME to TIME \w+\n", text)
+        assert re.match(r"3 connections, from TIME to TIME \w+\n3 wanted to send mail, ", text)
         assert "\nNobody kept retrying.\n" in text
-        assert "\nann@example.net        3  TIME" in text
+        assert "\nann@example.net        3  eve@ntp.example  TIME" in text
         assert said.stderr == b""
+
+
+HOSTS = ("ntp1.example", "ntp2.example")
+
+
+@pytest.fixture(scope="module")
+def collected(folder: Path) -> Path:
+    """A journal of two hosts, as systemd-journal-remote makes it of what they send.
+
+    In a week, 1,000 scanners call, and three senders keep retrying, one of them to both hosts.
+    """
+    chance = random.Random(521)
+    scans = (b"", b"QUIT\r\n", b"EHLO scan\r\nQUIT\r\n", b"\x16\x03\x01\r\n", b"GET / HTTP/1.0\r\n")
+    records = [
+        (
+            chance.uniform(0, 7 * 86400),
+            chance.choice(HOSTS),
+            journals.of(f"198.51.100.{chance.randrange(256)}", chance.choice(scans)),
+        )
+        for _ in range(1000)
+    ]
+    for client, begin, gaps, said in (
+        ("203.0.113.9", 1, journals.POSTFIX, ("mx.example.net", "ann@example.net", "root@{}")),
+        (
+            "192.0.2.25",
+            2,
+            range(0, 72000, 1800),
+            ("relay.example.org", "news@example.org", "info@{}"),
+        ),
+        ("2001:db8::25", 6.5, range(0, 30000, 3600), ("mx.example.com", "", "cron@{}")),
+    ):
+        for number, gap in enumerate(gaps):
+            host = HOSTS[0] if begin > 1 else HOSTS[number % 2]
+            words = [word.format(HOSTS[0]) for word in said]
+            records.append((begin * 86400 + gap, host, journals.of(client, journals.said(*words))))
+    records.sort(key=lambda record: record[0])
+    journals.write(
+        folder / "collected",
+        (
+            journals.export(journals.START + moment, made, (f"_HOSTNAME={host}",))
+            for moment, host, made in records
+        ),
+    )
+    return folder / "collected"
+
+
+# The first 20 lines on a terminal, without escape sequences and blanks at the ends of lines.
+ON_80_COLUMNS = """\
+1055 connections to 2 hosts, from 2026-01-01 00:06:12 to 2026-01-07 23:47:19 UTC
+55 wanted to send mail, from 3 senders to 3 recipients
+1000 named no sender and no recipient, as scanners do
+
+Retries: the same client, sender and recipient, three times or more
+
+  CLIENT              TRIES      STILL TRYING
+  SENDER              EVERY      FIRST SEEN
+  RECIPIENT           LIKE       LAST SEEN             WHAT TO DO
+ ──────────────────────────────────────────────────────────────────────────────
+  2001:db8::25        9          yes                   bounce or address
+  <>                  1h         2026-01-07 12:00:00   check: look whether
+  cron@ntp1.example   sendmail   2026-01-07 20:00:00   this host sends mail as
+                                                       the recipient
+
+  192.0.2.25          40         no                    tell
+  news@example.org    30min      2026-01-03 00:00:00   postmaster@example.org
+  info@ntp1.example   sendmail   2026-01-03 19:30:00
+
+  203.0.113.9         6          no                    tell
+"""
+ON_120_COLUMNS = """\
+1055 connections to 2 hosts, from 2026-01-01 00:06:12 to 2026-01-07 23:47:19 UTC
+55 wanted to send mail, from 3 senders to 3 recipients
+1000 named no sender and no recipient, as scanners do
+
+Retries: the same client, sender and recipient, three times or more
+
+  CLIENT              TRIES      STILL TRYING
+  SENDER              EVERY      FIRST SEEN
+  RECIPIENT           LIKE       LAST SEEN             WHAT TO DO
+ ─────────────────────────────────────────────────────────────────────────────────────────\
+─────────────────────────────
+  2001:db8::25        9          yes                   bounce or address check: look wheth\
+er this host sends mail as
+  <>                  1h         2026-01-07 12:00:00   the recipient
+  cron@ntp1.example   sendmail   2026-01-07 20:00:00
+
+  192.0.2.25          40         no                    tell postmaster@example.org
+  news@example.org    30min      2026-01-03 00:00:00
+  info@ntp1.example   sendmail   2026-01-03 19:30:00
+
+  203.0.113.9         6          no                    tell postmaster@example.net
+  ann@example.net     20min      2026-01-02 00:00:00
+"""
+
+
+@pytest.mark.parametrize(("columns", "expected"), [(80, ON_80_COLUMNS), (120, ON_120_COLUMNS)])
+def test_senders_among_many_scanners(
+    launcher: Path, collected: Path, columns: int, expected: str
+) -> None:
+    text = on_a_terminal(columns, [launcher, "report", "--directory", collected])
+    assert "".join(line + "\n" for line in text.splitlines()[:20]) == expected
+    assert all(len(line) <= columns for line in text.splitlines())
+
+
+def test_which_of_many_hosts_gets_mail(launcher: Path, collected: Path) -> None:
+    found = as_json(launcher, "--directory", collected, "--by=host")
+    assert (found["records"], found["hosts"], found["unnamed"]) == (1055, 2, 1000)
+    assert [(row["host"], row["sender"], row["records"]) for row in found["mail"]] == [
+        ("ntp1.example", "news@example.org", 40),
+        ("ntp1.example", "", 9),
+        ("ntp2.example", "ann@example.net", 3),
+        ("ntp1.example", "ann@example.net", 3),
+    ]
+    assert {row["host"] for row in found["others"]} == set(HOSTS)
+    assert sum(row["records"] for row in found["others"]) == 1000
+    (postfix,) = [row for row in found["retries"] if row["sender"] == "ann@example.net"]
+    assert (postfix["host"], postfix["tries"], postfix["like"]) == ("ntp2.example", 6, ["Postfix"])
+
+
+def on_a_terminal(columns: int, words: list[str | Path]) -> str:
+    """What is left on a terminal of that width, without escape sequences."""
+    parent, child = pty.openpty()
+    environ = {**os.environ, "TERM": "xterm", "COLUMNS": str(columns), "TZ": "UTC"}
+    with open(os.devnull, "wb") as null:
+        process = subprocess.Popen(words, stdin=child, stdout=child, stderr=null, env=environ)
+        os.close(child)
+        octets = b""
+        with contextlib.suppress(OSError):  # EIO: the process has ended
+            while chunk := os.read(parent, 65536):
+                octets += chunk
+        os.close(parent)
+        assert process.wait(60) == 0
+    text = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", octets.decode())
+    return "".join(line.rstrip() + "\n" for line in text.splitlines())
 
 
 def report_in(

@@ -162,13 +162,15 @@ def once(command: list[str]) -> list[float]:
     return [wall, cpu, usage.ru_maxrss / 1024, int(own or 0) / 1024]
 
 
-# What a value is filled up with, to the longest of a record; and how many recipients a line has.
+# What a value is filled up with, to the longest of a record; how many recipients a line has; and
+# one line of how many names them and a sender.
 HOSTILE = {
-    "short values": ("", 1),
-    "long values": ("x", 1),
-    "long values of four octets": ("\U0001f4a9", 1),
-    "values that are escaped": ("\x1b", 1),
-    "ten long recipients": ("x", 10),
+    "short values": ("", 1, 1),
+    "long values": ("x", 1, 1),
+    "long values of four octets": ("\U0001f4a9", 1, 1),
+    "values that are escaped": ("\x1b", 1, 1),
+    "ten long recipients": ("x", 10, 1),
+    "long values, half without a sender": ("x", 1, 2),
 }
 ROUND = 10000  # lines until the same come again: half of what is remembered
 TRIES = 3
@@ -178,11 +180,11 @@ def hostile(lines: int = 500_000) -> None:
     """Print the table of memory by kind of line."""
     print("| lines | wall s | peak MB |")
     print("|---|---|---|")
-    for kind, (filling, recipients) in HOSTILE.items():
-        for by in ("client", "recipient"):
+    for kind, (filling, recipients, named) in HOSTILE.items():
+        for by in ("client", "recipient", "host"):
             reading, writing = os.pipe()
             forged = multiprocessing.Process(
-                target=forge, args=(writing, lines, filling, recipients)
+                target=forge, args=(writing, lines, filling, recipients, named)
             )
             forged.start()
             os.close(writing)
@@ -199,7 +201,7 @@ def hostile(lines: int = 500_000) -> None:
             print(f"| {kind}, by {by} | {wall:.0f} | {peak:.0f} |", flush=True)
 
 
-def forge(writing: int, lines: int, filling: str, recipients: int) -> None:
+def forge(writing: int, lines: int, filling: str, recipients: int, named: int) -> None:
     """Write lines of so many different clients, senders and recipients, each TRIES times."""
     with open(writing, "w", encoding="utf-8") as pipe:
         for number in range(lines):
@@ -209,9 +211,11 @@ def forge(writing: int, lines: int, filling: str, recipients: int) -> None:
                 "time": datetime.fromtimestamp(moment, UTC).isoformat(),
                 "message_id": REFUSED,
                 "recipient": [filled(f"{who} {one}", filling) for one in range(recipients)],
-                **{name: filled(str(who), filling) for name in ("client", "sender")},
+                **{name: filled(str(who), filling) for name in ("client", "sender", "hostname")},
                 **{name: filled(str(number), filling) for name in ("helo", "refuse_at", "tls")},
             }
+            if number % named:
+                del made["recipient"], made["sender"]
             print(json.dumps(made, ensure_ascii=False), file=pipe)
 
 

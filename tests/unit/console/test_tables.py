@@ -27,7 +27,7 @@ def _narrow(monkeypatch: pytest.MonkeyPatch) -> None:
         ("", "<>"),
         (("a", "b"), "a or b"),
         (("a",), "a"),
-        (Bar(0.5), "#" * 20),
+        (Bar(0.5), "#" * 15),
         (Bar(0), ""),
         (Moment(86400 + 3661), "1970-01-02 01:01:01"),
         (Span(90), "1min 30s"),
@@ -138,6 +138,44 @@ def test_a_table_that_is_too_wide_is_stacked(capsys: pytest.CaptureFixture[str])
     assert lines(capsys)[0].split() == ["A", "B", "C"]
 
 
+@pytest.mark.parametrize(
+    ("stacked", "width", "height"),
+    [
+        (2, 200, 1),
+        (2, 66, 2),
+        (2, 53, 2),
+        (2, 52, 4),
+        (3, 40, 3),
+        (3, 39, 4),
+        (4, 30, 4),
+        (5, 30, 5),
+    ],
+)
+def test_more_columns_are_stacked_where_the_terminal_is_narrower(
+    stacked: int,
+    width: int,
+    height: int,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """As many as the table says, or half of them if only that leaves all words whole."""
+    monkeypatch.setenv("COLUMNS", str(width))
+    row: list[Cell] = [letter * 10 for letter in "ABCDEFG"]
+    rows: list[tuple[Cell, ...]] = [(*row, "some words 10")]
+    tables.rich("", [Table("name", "", "", tuple("abcdefgh"), rows, stacked)], [])
+    said = [line.split() for line in lines(capsys)]
+    headings = [words for words in said if words[0] in list("ABCDEFGH")]
+    assert len(headings) == height
+    if height > 1:
+        assert [words[0] for words in headings] == list("ABCDEFGH")[:height]
+        assert sorted(word for words in said for word in words if word in row) == row
+
+
+def test_a_last_cell_without_a_word() -> None:
+    row: tuple[Cell, ...] = (*["x" * 30] * 6, " ")
+    tables.rich("", [Table("name", "", "", tuple("abcdefg"), [row], 3)], [])
+
+
 def test_nothing_is_cut_off(capsys: pytest.CaptureFixture[str]) -> None:
     """A word that is too long for the terminal is continued on the next line."""
     tables.rich("", [Table("name", "", "", ("a",), [("x" * 100,)])], [])
@@ -147,10 +185,11 @@ def test_nothing_is_cut_off(capsys: pytest.CaptureFixture[str]) -> None:
 def test_bars(capsys: pytest.CaptureFixture[str]) -> None:
     bars = Table("name", "", "", ("n", "bar"), [(1, Bar(1)), (2, Bar(0.5))])
     tables.plain("", [bars], [])
-    assert capsys.readouterr().out.splitlines()[-2:] == ["1  " + "#" * 40, "2  " + "#" * 20]
+    assert capsys.readouterr().out.splitlines()[-2:] == ["1  " + "#" * 30, "2  " + "#" * 15]
     tables.rich("", [bars], [])
     whole, half = (line.split()[1] for line in lines(capsys)[-2:])
-    assert (len(whole), len(half)) == (40, 20)
+    assert len(whole) == 30
+    assert half == "█" * 15
 
 
 def test_markup_is_not_interpreted(capsys: pytest.CaptureFixture[str]) -> None:

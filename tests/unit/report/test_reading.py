@@ -40,6 +40,7 @@ ENTRY = Entry(
     sender="ann@example.net",
     refuse_at="rcpt",
     tls=None,
+    host=None,
 )
 GOOD = json.loads(journals.line(journals.START, RECORD))
 
@@ -47,7 +48,7 @@ GOOD = json.loads(journals.line(journals.START, RECORD))
 @pytest.fixture(autouse=True)
 def no_cache() -> None:
     """No test profits from what another one has read."""
-    reading._parsed.cache_clear()
+    reading._texts.clear()
 
 
 def changed(**fields: object) -> bytes:
@@ -66,7 +67,8 @@ def read(octets: bytes, folder: Path, **bounds: float) -> tuple[list[Entry], int
     assert (lines.done, lines.total, lines.bad) == (0, 0, 0)
     entries = list(lines)
     assert lines.done == lines.total == len(octets)
-    return entries, lines.bad
+    assert all(entry.host == "lines" for entry in entries), "the name of the file"
+    return [entry._replace(host=None) for entry in entries], lines.bad
 
 
 def test_a_line_and_a_journal_entry_are_parsed_alike() -> None:
@@ -80,7 +82,7 @@ def test_a_line_and_a_journal_entry_are_parsed_alike() -> None:
     assert parse_fields(journals.START, fields) == ENTRY
     fields["NULL521_RECIPIENT"] = b"b@n"
     assert parse_fields(journals.START, fields) == ENTRY._replace(recipients=("b@n",))
-    assert parse_fields(1.5, {}) == Entry(1.5, (), None, None, None, None, None)
+    assert parse_fields(1.5, {}) == Entry(1.5, (), None, None, None, None, None, None)
 
 
 def test_records_of_the_server_itself_are_skipped_silently(tmp_path: Path) -> None:
@@ -138,6 +140,8 @@ def test_a_line_that_is_not_a_record_is_counted(line: bytes, tmp_path: Path) -> 
         (changed(time="9987-04-02T17:46:41Z"), "time without a zone, or out of range"),
         (changed(recipient="b@n"), "recipients are not a list"),
         (changed(sender=7), "a field is not a string"),
+        (changed(message_id=SUMMED, sessions=0), "not a number of sessions"),
+        (b"two words " + changed(), "not the prefix of a log"),
     ],
 )
 def test_the_error_says_what_is_wrong_with_a_line(line: bytes, error: str) -> None:
@@ -165,6 +169,93 @@ def test_a_line_may_lack_a_field(name: str) -> None:
     entry = parse_line(without(name))
     field, value = ("recipients", ()) if name == "recipient" else (name, None)
     assert entry == ENTRY._replace(**{field: value})  # type: ignore[arg-type]
+
+
+TIME = "2026-01-01T00:00:00.123456789Z "
+
+
+@pytest.mark.parametrize(
+    ("prefix", "host"),
+    [
+        ("", "file"),
+        ("  ", "file"),
+        # kubectl logs --prefix
+        ("[pod/null521-7d9c-x2k/null521] ", "null521-7d9c-x2k"),
+        (f"[pod/a.b/c] {TIME}", "a.b"),
+        # podman logs, with --names or without
+        ("ntp-1 ", "ntp-1"),
+        ("0123456789ab ", "0123456789ab"),
+        ("ntp_1 2026-01-01T00:00:00+01:00 ", "ntp_1"),
+        # docker compose logs, docker service logs
+        ("ntp-null521-1  | ", "ntp-null521-1"),
+        ("\x1b[36mntp-1  | \x1b[0m", "ntp-1"),
+        (f"ntp-1  | {TIME}", "ntp-1"),
+        ("web.1.k2x@node    | ", "web.1.k2x@node"),
+        # docker logs --timestamps, Kubernetes' own files
+        (TIME, "file"),
+        (f"{TIME}stderr F ", "file"),
+        (f"{TIME}stdout F ", "file"),
+        ("n" * 509 + " ", None),
+        # Something else
+        ("n" * 512 + " ", "not a record"),
+        ("null521: ", "not a record"),
+        ("two words ", "not a record"),
+        (f"{TIME}stderr P ", "not a record"),
+        ("[pod/a] ", "not a record"),
+        ("[pod/a/b]", "not a record"),
+        ("name", "not a record"),
+        (" | ", "not a record"),
+        ("\x1b[2Jname ", "not a record"),
+        ("n\u00e4me ", "not a record"),
+        ("n\udce4me ", "not a record"),
+    ],
+)
+def test_what_stands_before_a_line_may_name_its_host(prefix: str, host: str | None) -> None:
+    line = prefix.encode(errors="surrogateescape") + changed()
+    if host == "not a record":
+        with pytest.raises(
+            ValueError, match=r"not the prefix of a log|Expecting value|can't decode"
+        ):
+            parse_line(line, "file")
+    else:
+        expected = host or "n" * MAX_MAILBOX
+        assert parse_line(line, "file") == ENTRY._replace(host=expected)
+
+
+def test_a_line_may_say_its_host_itself() -> None:
+    line = changed(hostname="own\n")
+    for octets in (line, b"other " + line):
+        assert parse_line(octets, "file") == ENTRY._replace(host=r"own\n")
+    assert parse_line(changed(hostname=None), "file") == ENTRY
+    assert parse_line(changed()) == ENTRY
+    with pytest.raises(ValueError, match="a field is not a string"):
+        parse_line(changed(hostname=["x"]))
+
+
+def test_the_host_of_a_line_is_the_file_without_its_folder(
+    tmp_path: Path, monkeypatch: Any
+) -> None:
+    paths = [tmp_path / name for name in ("ntp1.json", "n\tp2", "\udcff")]
+    for path in paths:
+        path.write_bytes(journals.line(journals.START, RECORD))
+    lines = Lines([str(path) for path in paths], 0.0, 1e12)
+    assert [entry.host for entry in lines] == ["ntp1.json", r"n\tp2", r"\udcff"]
+    descriptor = os.open(paths[0], os.O_RDONLY)
+    before = os.dup(0)
+    os.dup2(descriptor, 0)
+    try:
+        assert [entry.host for entry in Lines(["-"], 0.0, 1e12)] == [None]
+    finally:
+        os.dup2(before, 0)
+        os.close(before)
+        os.close(descriptor)
+
+
+def test_the_host_of_a_journal_entry_is_from_journald() -> None:
+    """A client cannot choose a field that begins with an underscore."""
+    fields = {"_HOSTNAME": b"ntp1.example", "NULL521_HOSTNAME": b"x", "HOSTNAME": b"y"}
+    assert parse_fields(0.0, fields).host == "ntp1.example"
+    assert parse_fields(0.0, {"_HOSTNAME": b"\x1b" * 1000}).host == r"\x1b" * MAX_MAILBOX
 
 
 def test_the_longest_line_that_is_read(tmp_path: Path) -> None:
@@ -195,6 +286,12 @@ def test_octets_that_are_not_utf_8_are_replaced() -> None:
     assert entry.helo == "\u0436\\n"
     entry = parse_fields(0.0, {"NULL521_RECIPIENT": [b"a", b"\n", b"a"]})
     assert entry.recipients == ("a", r"\n")
+
+
+def test_a_mark_of_the_byte_order_is_no_part_of_the_first_line(tmp_path: Path) -> None:
+    octets = b"\xef\xbb\xbf" + json.dumps(GOOD).encode() + b"\n"
+    entries, bad = read(octets, tmp_path)
+    assert (len(entries), bad) == (1, 0)
 
 
 def test_since_and_until_are_inclusive(tmp_path: Path) -> None:
@@ -269,7 +366,8 @@ def test_sessions_without_a_record_of_their_own_are_counted(tmp_path: Path) -> N
         b"".join([summed(5), journals.line(journals.START, RECORD), summed(7), summed(9, 1.0)])
     )
     lines = Lines([str(tmp_path / "lines")], 2.0, 1e12)
-    assert (list(lines), lines.summed, lines.bad) == ([ENTRY], 12, 0)
+    entry = ENTRY._replace(host="lines")
+    assert (list(lines), lines.summed, lines.bad) == ([entry], 12, 0)
     fields = {"MESSAGE_ID": SUMMED.encode(), "NULL521_SESSIONS": b"5"}
     journal = Journal(Reader((1, fields), (2, named("a")), (3, fields)), 0.0, 1e12)
     assert ([entry.helo for entry in journal], journal.summed, journal.bad) == (["a"], 10, 0)
@@ -311,12 +409,25 @@ def test_what_is_printable_but_not_seen_is_escaped(blank: str) -> None:
     assert parse_fields(0.0, {"NULL521_HELO": f"a{blank}\u0436".encode()}).helo == shown
 
 
+def test_a_bounded_number_of_values_fills_the_cache(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(reading, "MAX_TEXTS", 3)
+    for number in range(10):
+        value = f"{number}\x1b".encode()
+        for _ in range(2):
+            assert parse_fields(0.0, {"NULL521_HELO": value}).helo == f"{number}\\x1b"
+        assert len(reading._texts) == number % 3 + 1
+    longest = b"x" * MAX_MAILBOX
+    for value in (longest, longest + b"y", longest):
+        assert parse_fields(0.0, {"NULL521_HELO": value}).helo == longest.decode()
+    assert set(reading._texts) == {b"9\x1b", longest}
+
+
 def test_long_values_fill_no_cache() -> None:
     for number in range(5):
         value = str(number).encode() + b"x" * 10**6
         entry = parse_fields(0.0, {"NULL521_HELO": value, "NULL521_CLIENT": b"192.0.2.7"})
         assert entry.helo == str(number) + "x" * (MAX_MAILBOX - 1)
-    assert reading._parsed.cache_info().currsize == 1
+    assert len(reading._texts) == 1
 
 
 @pytest.mark.parametrize("name", FIELDS)
@@ -380,6 +491,11 @@ def test_a_journal_is_read_from_since_until_until() -> None:
         (400.0, "400", 200.0, 200.0),
     ]
     assert journal.bad == 0
+
+
+def test_a_journal_of_clocks_that_differ() -> None:
+    reader = Reader(*((moment, named("a")) for moment in (200, 900, 300, 400)))
+    assert [entry.time for entry in Journal(reader, 200.0, 400.0)] == [200, 300, 400]
 
 
 def test_progress_in_a_journal_ends_with_its_last_entry() -> None:
@@ -481,9 +597,14 @@ ENTRIES = st.fixed_dictionaries(
         "recipient": st.lists(TEXTS, max_size=12) | TEXTS,
         "refuse_at": TEXTS,
         "tls": TEXTS,
+        "hostname": TEXTS,
     },
 )
-LINES = ENTRIES.map(json.dumps).map(str.encode) | st.binary() | JSON.map(json.dumps).map(str.encode)
+PREFIXES = st.sampled_from(["", "a  | ", "[pod/a/b] ", "\x1b[36ma  | \x1b[0m"]) | st.text(
+    max_size=8
+)
+LINES = st.tuples(PREFIXES, ENTRIES.map(json.dumps)).map("".join).map(str.encode)
+LINES |= st.binary() | JSON.map(json.dumps).map(str.encode)
 
 
 @given(st.lists(LINES, max_size=12), st.sampled_from(sorted(KEYS)))
@@ -498,7 +619,7 @@ def test_any_lines_make_a_report_that_can_be_printed(octets: list[bytes], by: st
             if isinstance(entry, Entry):
                 findings.add(entry._replace(time=entry.time + 600 * number))
     assert findings.records + bad <= 3 * len(octets)
-    shown = [findings.retries(), findings.writers(), findings.timeline()]
+    shown = [findings.retries(), findings.mail(), findings.timeline(), findings.others()]
     with contextlib.redirect_stdout(io.StringIO(newline="")) as out:
         tables.plain(findings.summary(), shown, findings.notes())
         values.as_json(findings.facts(), shown, findings.notes())

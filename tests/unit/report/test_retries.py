@@ -16,6 +16,7 @@ from null521.report.schedules import LONGEST
 POSTFIX = (300, 600, 1200, 2400, 4000)
 DAY = 86400.0
 ANN = journals.said("mx.example.net", "ann@example.net", "bob@ntp.example")
+NULL = "bounce or address check: look whether this host sends mail"
 
 
 def entry(
@@ -47,6 +48,7 @@ def test_five_retries_of_a_postfix() -> None:
         place="192.0.2.7",
         sender="ann@example.net",
         recipient="bob@ntp.example",
+        host=None,
         tries=6,
         every=1200.0,
         first=journals.START,
@@ -83,9 +85,14 @@ def test_a_sender_that_says_only_ehlo_may_require_tls() -> None:
     ("said", "gaps", "advice"),
     [
         (ANN, (600, 600), "tell postmaster@example.net"),
-        (journals.said("mx.example.net", "", "b@n"), (600, 600), "tell postmaster@mx.example.net"),
+        (journals.said("mx.example.net", "", "b@n"), (600, 600), f"{NULL} as the recipient"),
+        (journals.said("mx.example.net", ""), (600, 600), NULL),
+        (journals.said("mx.example.net", "", "b@n"), (DAY, DAY), f"{NULL} as the recipient"),
         (journals.said("mx", '"a@b"@c.d', "b@n"), (600, 600), "tell postmaster@c.d"),
-        (b"MAIL FROM:<>\r\nRCPT TO:<b@n>\r\nQUIT\r\n", (600, 600), "tell its administrator"),
+        (b"MAIL FROM:<>\r\nRCPT TO:<b@n>\r\nQUIT\r\n", (600, 600), f"{NULL} as the recipient"),
+        (b"MAIL FROM:<a@>\r\nRCPT TO:<b@n>\r\nQUIT\r\n", (600, 600), "tell its administrator"),
+        (journals.said("mx", "...", "b@n"), (600, 600), "tell postmaster@mx"),
+        (journals.said("mx", "a@", "b@n"), (600, 600), "tell postmaster@mx"),
         (ANN, (DAY, DAY), "tell postmaster@example.net: new mail each time"),
         (ANN, (LONGEST, LONGEST), "tell postmaster@example.net"),
         (ANN, (LONGEST + 1, LONGEST + 1), "tell postmaster@example.net: new mail each time"),
@@ -120,6 +127,16 @@ def test_the_advice_is_about_the_latest_record() -> None:
     assert [retry.advice for retry in found(*entries[1:], *entries[2:], entry(1800))] == [
         "tell postmaster@example.net"
     ]
+
+
+def test_the_host_of_a_retry_is_that_of_the_latest_record() -> None:
+    """One message may come to several hosts: all addresses of a name, or all its MXes."""
+    entries = [
+        entry(moment)._replace(host=host)
+        for moment, host in zip(at(600, 600, 1), ("a.example", None, "c", "d.example"), strict=True)
+    ]
+    assert [(retry.tries, retry.host) for retry in found(*entries)] == [(3, "d.example")]
+    assert [retry.host for retry in found(*entries, entry(1800))] == [None]
 
 
 def test_only_the_same_client_sender_and_recipient_are_retries() -> None:
@@ -257,6 +274,25 @@ def test_of_those_seen_again_the_ones_with_few_tries_are_forgotten_first() -> No
             retries.add(place, entry(moment))
     assert {retry.place: retry.tries for retry in retries.found(0)} == {"c": 4, "e": 3}
     assert retries.forgotten == 4
+
+
+def test_who_is_forgotten_at_once_and_who_is_not() -> None:
+    """Others are forgotten first only if they have as few tries, and were seen longer ago."""
+    retries = Retries(2)
+    for place in "abc":
+        for moment in (0, 10):
+            retries.add(place, entry(moment))
+    for moment in (1000, 1100, 1200):
+        retries.add("d", entry(moment))
+    assert [(retry.place, retry.tries) for retry in retries.found(0)] == [("d", 3)]
+
+    retries = Retries(2)
+    for place in "abc":
+        for moment in (0, 100):
+            retries.add(place, entry(moment))
+    for moment in (1000, 1100, 1200):
+        retries.add("d", entry(moment)._replace(recipients=("x", "y")))
+    assert [(retry.recipient, retry.tries) for retry in retries.found(0)] == [("y", 3)]
 
 
 def test_long_values_are_forgotten_sooner(monkeypatch: pytest.MonkeyPatch) -> None:

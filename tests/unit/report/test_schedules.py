@@ -233,7 +233,7 @@ def test_only_gaps_of_a_schedule_match(gaps: list[float]) -> None:
 @pytest.mark.parametrize("name", SERVERS)
 def test_the_gaps_tested_include_those_of_each_server(name: str) -> None:
     """Without them, the test above would prove nothing."""
-    several = settings(max_examples=2000, database=None, phases=[Phase.generate])
+    several = settings(max_examples=50_000, database=None, phases=[Phase.generate])
     find(GAPS, lambda gaps: name in matching(gaps), settings=several)
     find(disturbed(), lambda gaps: name in matching(gaps), settings=several)
     find(disturbed(), lambda gaps: len(gaps) >= ENOUGH and not matching(gaps), settings=several)

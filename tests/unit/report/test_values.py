@@ -29,6 +29,7 @@ CELLS: list[tuple[Cell, object, str]] = [
     ("-1", "-1", "'-1"),
     ("@SUM(1)", "@SUM(1)", "'@SUM(1)"),
     ("a=b", "a=b", "a=b"),
+    ("X=1", "X=1", "X=1"),
     ("\uff1d1+1", "\uff1d1+1", "'\uff1d1+1"),
     ("\uff0b1", "\uff0b1", "'\uff0b1"),
     ("\uff0d1", "\uff0d1", "'\uff0d1"),
