@@ -5,6 +5,7 @@ connection, so it must not import the ssl module, and it cannot see everything: 
 to another certificate shows only in context().
 """
 
+import posix
 import time
 from binascii import a2b_base64
 
@@ -26,6 +27,7 @@ VALIDITY = (
 )
 
 MAX_FILE = 2**20  # octets read: chains are a few thousand
+FORMAT = "%Y%m%d%H%M%SZ"  # of the times that are returned here, in UTC
 
 
 class Unusable(Exception):
@@ -35,8 +37,8 @@ class Unusable(Exception):
         super().__init__(f"STARTTLS is not available: {reason}")
 
 
-def check(cert: str, key: str) -> None:
-    """Take a look at the PEM files at these paths; Unusable if they cannot work."""
+def check(cert: str, key: str) -> str:
+    """When the certificate at these paths of PEM files expires; Unusable if they cannot work."""
     if not (cert and key):
         raise Unusable("tls-cert and tls-key go together, but only one of them is set")
     try:
@@ -49,8 +51,9 @@ def check(cert: str, key: str) -> None:
     _, end = validity(certificate)
     if not end:
         raise Unusable(f"{cert} has no certificate that can be read")
-    if end < time.strftime("%Y%m%d%H%M%SZ", time.gmtime()):
+    if end < time.strftime(FORMAT, time.gmtime()):
         raise Unusable(f"{cert} has a certificate that expired at {end}")
+    return end
 
 
 def context(cert: str, key: str) -> "ssl.SSLContext":
@@ -59,14 +62,34 @@ def context(cert: str, key: str) -> "ssl.SSLContext":
     This imports the ssl module: 15 ms, 4 MB.
     """
     check(cert, key)
+    return load(cert, key)
+
+
+def load(cert: str, key: str, tries: int = 3) -> "ssl.SSLContext":
+    """The same for files that check() has just looked at."""
     try:
         from null521 import tls
     except ImportError as error:  # a Python that was built without OpenSSL
         raise Unusable(str(error)) from error
+    before = _written(cert, key)
     try:
         return tls.context(cert, key)
     except (OSError, ValueError) as error:  # ssl.SSLError is an OSError
+        # One file was read before they were renewed and the other after: a pair that never was.
+        if tries > 1 and _written(cert, key) != before:
+            return load(cert, key, tries - 1)
         raise Unusable(f"{cert} and {key} do not work: {tls.reason(error)}") from error
+
+
+def _written(*paths: str) -> list[tuple[int, int, int]]:
+    """Something that is another once one of these files has been written."""
+    from os import stat
+
+    try:
+        files = [stat(path) for path in paths]
+    except OSError:
+        return []
+    return [(file.st_ino, file.st_size, file.st_mtime_ns) for file in files]
 
 
 def is_offered(settings: "Settings") -> bool:
@@ -75,6 +98,11 @@ def is_offered(settings: "Settings") -> bool:
         check(settings.tls_cert, settings.tls_key)
     except Unusable as error:
         settings.warnings.append(str(error))
+        return False
+    except Exception as error:  # a fault of ours costs the client no more than STARTTLS
+        from null521 import fault
+
+        settings.warnings.append(str(Unusable(fault.line(error))))
         return False
     return True
 
@@ -108,9 +136,24 @@ def _time(octets: bytes) -> str:
     return text if len(text) == 15 else ("20" if text < "5" else "19") + text
 
 
+def seconds_of(moment: str) -> int | None:
+    """Since the epoch, of a time as above; None if it is none, which OpenSSL accepts."""
+    from calendar import timegm
+
+    try:
+        return timegm(time.strptime(moment, FORMAT))
+    except (ValueError, OverflowError):
+        return None
+
+
+def _opener(path: str, flags: int) -> int:
+    """For open(): a FIFO is empty, and does not keep the client waiting."""
+    return posix.open(path, flags | posix.O_NONBLOCK)
+
+
 def block(path: str, label: bytes) -> bytes:
     """What the first block of that label holds; OSError, or ValueError if none is whole."""
-    with open(path, "rb") as file:
+    with open(path, "rb", opener=_opener) as file:
         text = file.read(MAX_FILE)
     before, found, rest = text.partition(label)
     if before.endswith(b" ENCRYPTED"):

@@ -5,12 +5,13 @@ The first of two drivers of a Session, for the process that a superserver starts
 not know what SMTP says (session.py), how TLS says it (tls.py), nor how to write a record (log.py).
 """
 
-import os
+import posix
 import select
 import time
 from _signal import SIG_IGN, SIGTERM, signal
 from _socket import SHUT_WR, SO_ACCEPTCONN, SOCK_STREAM, SOL_SOCKET
 from _socket import socket as Socket
+from _stat import S_ISCHR, S_ISREG, S_ISSOCK
 
 from null521 import log, peer, record
 from null521.session import Session
@@ -20,71 +21,69 @@ MYPY = False
 if MYPY:
     from null521.tls import Secured
 
-CLOSED = "standard input is closed, but should be a connection; see null521 --help"
-LISTENING = (
-    "standard input is a listening socket, but should be an accepted connection: "
-    "Accept=yes for systemd, nowait for inetd, wait = no for xinetd; or use null521 serve"
-)
-NO_STREAM = "standard input is a datagram socket, but SMTP needs a stream: use TCP"
-TERMINAL = "speaking SMTP here; to answer on a port: null521 serve --listen=127.0.0.1:2525"
 
-
-def run(settings: Settings) -> int:
+def run(settings: Settings, environ: dict[str, str]) -> int:
     """Answer the connection handed to this process; return its exit status.
 
     EX_CONFIG (sysexits(3)) if what was handed over is no connection, or if a setting is invalid
     (the client has been refused all the same); otherwise EX_OK. An unusable certificate is no more
     than a warning.
     """
-    reading, writing = handed_over()
+    reading, writing = handed_over(environ)
     connection = as_socket(reading)
-    client = peer.caller(connection, os.environ)
-    on_terminal = is_open(reading) and os.isatty(reading) and not client[0]
+    client = peer.caller(connection, environ)
+    on_terminal = is_open(reading) and posix.isatty(reading) and not client[0]
     if not on_terminal:
         divert_stderr(reading, writing)
-    wrong = misuse(reading, connection)
-    if wrong:
-        settings.faults.append(wrong)
-    else:
-        if on_terminal:
-            log.to_stderr(record.of_fault(TERMINAL))
+    if (wrong := wrongness(reading, connection)) or on_terminal:
+        from null521 import misuse
+
+        misuse.before(settings, wrong)
+    # On a terminal there is no client, and a fault need not wait for the end of a session.
+    if not (wrong or (on_terminal and settings.faults)):
         answer(settings, reading, writing, connection, client)
-    for warning in settings.warnings:
-        log.warn(settings.log, record.of_fault(warning, record.WARNING))
-    for fault in settings.faults:
-        log.warn(settings.log, record.of_fault(fault))
-    return os.EX_CONFIG if settings.faults else os.EX_OK
+    if settings.warnings or settings.faults:
+        from null521 import misuse
+
+        misuse.tell(settings)
+    return posix.EX_CONFIG if settings.faults else posix.EX_OK
 
 
-def handed_over() -> tuple[int, int]:
+def handed_over(environ: dict[str, str]) -> tuple[int, int]:
     """The descriptors to read from and write to: systemd's, or else standard input and output."""
-    if descriptors := peer.listen_fds(os.environ):
+    if descriptors := peer.listen_fds(environ):
         return descriptors[0], descriptors[0]
     return 0, 0 if is_open(0) and not is_open(1) else 1
 
 
 def divert_stderr(reading: int, writing: int) -> None:
     """Point standard error away from the client, to which inetd and xinetd connect it as well."""
-    clients = [os.fstat(fd) for fd in (reading, writing) if is_open(fd)]
-    if is_open(2) and not any(os.path.samestat(os.fstat(2), client) for client in clients):
-        return
+    # The file of a descriptor is told from all others by st_ino and st_dev: fstat(2).
+    clients = [posix.fstat(fd)[1:3] for fd in (reading, writing) if is_open(fd)]
+    # No client is behind a file or /dev/null, and so not behind `2>&1 | less` either.
+    mode = posix.fstat(reading).st_mode if is_open(reading) else 0
+    alone = S_ISREG(mode) or (S_ISCHR(mode) and not posix.isatty(reading))
+    if is_open(2):
+        stderr = posix.fstat(2)
+        if stderr[1:3] not in clients or (alone and not S_ISSOCK(stderr.st_mode)):
+            return
     try:
-        null = os.open("/dev/null", os.O_WRONLY)
+        null = posix.open("/dev/null", posix.O_WRONLY)
     except OSError:  # a bare root directory
-        os.closerange(2, 3)
+        posix.closerange(2, 3)
         return
-    os.dup2(null, 2)
+    posix.dup2(null, 2)
     if null != 2:  # it may have become 0, and must not be taken for the client
-        os.close(null)
+        posix.close(null)
 
 
-def misuse(reading: int, connection: Socket | None) -> str:
-    """What is wrong with what was handed over, or "" if nothing is."""
+def wrongness(reading: int, connection: Socket | None) -> str:
+    """What was handed over instead of a connection, a key of misuse.HANDED_OVER; or ""."""
     if connection is None:
-        return "" if is_open(reading) else CLOSED
+        return "" if is_open(reading) else "closed"
     if connection.getsockopt(SOL_SOCKET, SO_ACCEPTCONN):
-        return LISTENING
-    return "" if connection.type == SOCK_STREAM else NO_STREAM
+        return "listening"
+    return "" if connection.type == SOCK_STREAM else "no stream"
 
 
 def answer(
@@ -99,7 +98,7 @@ def answer(
     session = settings.session(starttls)
     start = time.monotonic()
     for fd in (reading, writing):
-        os.set_blocking(fd, False)
+        posix.set_blocking(fd, False)
     try:
         ending = converse(session, reading, writing, settings, start + settings.session_timeout)
     except Exception as error:  # a fault of ours costs the client no more than this session
@@ -109,16 +108,21 @@ def answer(
         settings.warnings.append(fault.line(error))
         send(writing, fault.refusal(session), 0.0, time.monotonic() + LINGER_SECONDS)
     finally:
-        for fd in (reading, writing):
-            if os.isatty(fd):  # otherwise the shell would find it so
-                os.set_blocking(fd, True)
+        for fd in filter(posix.isatty, (reading, writing)):  # otherwise the shell would find it so
+            posix.set_blocking(fd, True)
     seconds = time.monotonic() - start
     # What follows takes moments, but socat sends SIGTERM as soon as the client has disconnected.
     signal(SIGTERM, SIG_IGN)
     if connection is not None:
         linger(connection, reading)
-    show = settings.log_addresses
-    log.write(settings.log, record.of_session(session, client, ending, seconds, show))
+    try:
+        entry = record.of_session(session, client, ending, seconds, settings.log_addresses)
+    except Exception as error:
+        from null521 import fault
+
+        entry = fault.record_of(client)
+        settings.warnings.append(fault.line(error))
+    log.write(settings.log, entry)
 
 
 def converse(session: Session, reading: int, writing: int, settings: Settings, end: float) -> str:
@@ -142,7 +146,7 @@ def converse(session: Session, reading: int, writing: int, settings: Settings, e
                 send(writing, speaker.refusal(), 0.0, time.monotonic() + LINGER_SECONDS)
                 return ending
             try:
-                octets = os.read(reading, CHUNK)
+                octets = posix.read(reading, CHUNK)
             except BlockingIOError:
                 continue
             except OSError:
@@ -165,7 +169,7 @@ def send(writing: int, octets: bytes, idle: float, end: float) -> str:
         if ending:
             return ending
         try:
-            octets = octets[os.write(writing, octets) :]
+            octets = octets[posix.write(writing, octets) :]
         except BlockingIOError:
             continue
         except OSError:
@@ -200,7 +204,7 @@ def linger(connection: Socket, reading: int) -> None:
     left = LINGER_OCTETS
     while left > 0 and not wait(reading, select.POLLIN, LINGER_SECONDS, end):
         try:
-            octets = os.read(reading, 2**16)
+            octets = posix.read(reading, 2**16)
         except BlockingIOError:
             continue
         except OSError:
@@ -221,7 +225,7 @@ def as_socket(fd: int) -> Socket | None:
 def is_open(fd: int) -> bool:
     """Whether the descriptor is open."""
     try:
-        os.fstat(fd)
+        posix.fstat(fd)
     except OSError:
         return False
     return True

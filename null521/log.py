@@ -4,7 +4,7 @@ It knows how each of them takes a record, and that none may delay us. It must no
 is about, nor be called while a client still waits. serve/log.py does the same for many clients.
 """
 
-import os
+import posix
 import select
 
 from null521.record import Fields, Record
@@ -41,18 +41,10 @@ def write(log: str, record: Record) -> None:
     any(WRITERS[place](record) for place in PLACES[log])
 
 
-def warn(log: str, record: Record) -> None:
-    """Write a record that the administrator must see: on standard error too."""
-    accepted = any(WRITERS[place](record) for place in PLACES[log] if place != "stderr")
-    # Unless the log is read there anyway: by systemd, or as JSON.
-    if not accepted or not (log == "json" or "JOURNAL_STREAM" in os.environ):
-        to_stderr(record)
-
-
 def to_journal(record: Record) -> bool:
     """By systemd-python; its own socket blocks while journald's queue is full."""
     try:
-        os.stat(JOURNAL_SOCKET)  # sd_journal_sendv(3) is silent if there is none
+        posix.stat(JOURNAL_SOCKET)  # sd_journal_sendv(3) is silent if there is none
         import _signal
 
         # Not systemd.journal, which takes 20 ms to import, but the function that it re-exports.
@@ -102,7 +94,7 @@ def _to_descriptor_2(line: bytes) -> bool:
     try:
         writable = select.poll()
         writable.register(2, select.POLLOUT)
-        return bool(writable.poll(TIMEOUT * 1000)) and os.write(2, line) > 0
+        return bool(writable.poll(TIMEOUT * 1000)) and posix.write(2, line) > 0
     except OSError:
         return False
 
@@ -112,14 +104,15 @@ def journal_fields(record: Record) -> list[bytes]:
     fields: Fields = [
         ("MESSAGE_ID", record.message_id), ("MESSAGE", record.message),
         ("PRIORITY", record.priority), ("SYSLOG_IDENTIFIER", IDENTIFIER),
-        ("SYSLOG_PID", os.getpid()), *[("NULL521_" + name, value) for name, value in record.fields],
+        ("SYSLOG_PID", posix.getpid()),
+        *[("NULL521_" + name, value) for name, value in record.fields],
     ]  # fmt: skip
     return [f"{name}={value}".encode("utf-8", "replace") for name, value in fields]
 
 
 def syslog_line(priority: int, message: str) -> bytes:
     """As local syslog daemons take it: RFC 3164, without the time, which they add."""
-    return _cut(f"<{LOG_MAIL | priority}>{IDENTIFIER}[{os.getpid()}]: {message}")
+    return _cut(f"<{LOG_MAIL | priority}>{IDENTIFIER}[{posix.getpid()}]: {message}")
 
 
 def plain_line(message: str) -> bytes:

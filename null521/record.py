@@ -15,10 +15,11 @@ STARTED = "4c336d5b6cf04842aac6193614c03677"
 TROUBLE = "a529e6a4c4ec4e4491a4b06601d898bf"
 SUMMED = "3f0d7c1e9a5b4b0f8d52c6a71e0b9d34"
 
-# How a session can end, and the priority of its record.
+# How a session can end, and the priority of its record: at least notice, so that a unit can leave
+# out what systemd itself says of each process (LogLevelMax= in null521@.service).
 ENDINGS = {
     # The client said QUIT, closed its side without, or broke the connection.
-    "quit": INFO, "eof": INFO, "reset": INFO,
+    "quit": NOTICE, "eof": NOTICE, "reset": NOTICE,
     # It was over a bound: silent too long, connected too long, too many commands or octets.
     "idle": NOTICE, "deadline": NOTICE, "limit": NOTICE,
     # TLS failed; or we did, with an exception that nobody has expected.

@@ -126,8 +126,8 @@ class Session:
             replies += self._command(line)
             if self.ending:
                 return replies
-            self.has_more = len(replies) >= ENOUGH and number < len(lines)
-            if self.asked_for_tls or self.has_more:
+            if self.asked_for_tls or (len(replies) >= ENOUGH and number < len(lines)):
+                self.has_more = not self.asked_for_tls
                 self._rest = b"\n".join([*lines[number:], self._rest])
                 return replies
         if len(self._rest) >= self._max_line or self.octets > self._max_octets:

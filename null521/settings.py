@@ -4,13 +4,12 @@ It knows the names, defaults and limits of a session's settings, and is the only
 must not know what they are used for, write anything, or end the process: a client may be waiting.
 """
 
-import os
-from _collections_abc import Mapping
+import posix
 
 from null521.log import PLACES
 from null521.session import STAGES, Session
 
-# name: (choices, or the kind of value in EXPECTED; what it is for), in the order of --help.
+# name: (choices, or the kind of value, see invalid.py; what it is for), in the order of --help.
 # Settings has the defaults.
 Table = dict[str, tuple[str | tuple[str, ...], str]]
 TABLE: Table = {
@@ -34,14 +33,6 @@ MAX_SECONDS = 3600  # more than a sender waits for anything: RFC 5321, 4.5.3.2
 MAX_NUMBER = 2**30
 MAX_PATH = 4095  # PATH_MAX less the NUL: limits.h(0p)
 
-EXPECTED = {
-    "name": f"1 to {MAX_NAME} printable ASCII characters, none of them blank",
-    "text": f"one line of 1 to {MAX_TEXT} printable ASCII characters",
-    "seconds": f"seconds, more than 0 and at most {MAX_SECONDS}",
-    "number": f"a whole number from 1 to {MAX_NUMBER}",
-    "path": "the path of a PEM file, or nothing",
-}
-
 
 # What both drivers go by, and nobody sets.
 CHUNK = 4096  # octets asked for in one read
@@ -53,15 +44,15 @@ LINGER_SECONDS, LINGER_OCTETS = 2.0, 16 * 2**20
 class Settings:
     """What one run goes by: seconds are floats, sizes are octets.
 
-    faults: a line for each invalid value, which the default replaces.
+    faults: a line for each invalid value, which the default replaces, or rcpt for refuse-at.
     warnings: a line for anything else that the administrator should know.
     """
 
     table = TABLE
-    expected = EXPECTED
+    program = "null521"  # whose help has the table
 
     def __init__(self) -> None:
-        node = os.uname().nodename
+        node = posix.uname().nodename
         self.hostname = node if self.value("name", node) else "localhost"
         self.text = ""  # read() sets it, because it contains the hostname
         self.refuse_at = "greeting"  # as in the draft; what we ship sets rcpt
@@ -77,22 +68,29 @@ class Settings:
         self.faults: list[str] = []
         self.warnings: list[str] = []
 
-    def read(self, arguments: list[str], environ: Mapping[str, str]) -> None:
+    def read(self, arguments: list[str], environ: dict[str, str]) -> None:
         """Read NULL521_* from the environment, then --name=value or --name value, which win.
 
-        A NULL521_* variable that is no setting is ignored: Kubernetes makes such variables itself
-        (NULL521_SERVICE_HOST, NULL521_PORT) if a Service has our name.
+        For a NULL521_* variable that is no setting there is a warning: it is a misspelt one.
         """
+        unknown = [variable for variable in environ if variable.startswith("NULL521_")]
         for name in self.table:
             variable = "NULL521_" + name.upper().replace("-", "_")
             if variable in environ:
+                unknown.remove(variable)
                 self._set(name, variable, environ[variable])
+        if unknown:
+            from null521 import invalid
+
+            self.warnings += invalid.variables(unknown, self.table)
         words = iter(arguments)
         for word in words:
             flag, equals, value = word.partition("=")
             name = flag.removeprefix("--")
             if name == flag or name not in self.table:
-                self.faults.append(f"{_shown(word)} is not an option; see null521 --help")
+                from null521 import invalid
+
+                self.faults.append(invalid.option(word, self.program))
             else:
                 self._set(name, flag, value if equals else next(words, ""))
         if not self.text:
@@ -107,8 +105,9 @@ class Settings:
         kind = self.table[name][0]
         value = self.value(kind, given)
         if value is None:
-            right = expected(kind, self.expected)
-            self.faults.append(f"{source} is {_shown(given)}, but should be {right}")
+            from null521 import invalid
+
+            invalid.replace(self, name, source, given)
         else:
             setattr(self, name.replace("-", "_"), value)
 
@@ -131,18 +130,8 @@ class Settings:
         return number if 0 < number <= (MAX_SECONDS if kind == "seconds" else MAX_NUMBER) else None
 
 
-def read(arguments: list[str], environ: Mapping[str, str]) -> Settings:
+def read(arguments: list[str], environ: dict[str, str]) -> Settings:
     """The settings of one connection; serve/settings.py has those of a server."""
     settings = Settings()
     settings.read(arguments, environ)
     return settings
-
-
-def expected(kind: str | tuple[str, ...], words: dict[str, str] = EXPECTED) -> str:
-    """A valid value of that kind, in words."""
-    return words[kind] if isinstance(kind, str) else "one of " + ", ".join(kind)
-
-
-def _shown(given: str) -> str:
-    text = ascii(given[:60])
-    return text if len(text) <= 60 else text[:57] + "..."

@@ -12,15 +12,26 @@ from pathlib import Path
 import pytest
 from helpers.installed import install
 from helpers.program import TREE
-from hypothesis import configuration, settings
+from hypothesis import HealthCheck, configuration, settings
 
 # Users do not set it, and it changes when a failed write is noticed.
 os.environ.pop("PYTHONUNBUFFERED", None)
 
+# By another name, because each program started here would warn of a variable that is no setting.
+if "NULL521_TESTS_MUST_RUN" in os.environ:
+    os.environ["TESTS_MUST_RUN"] = os.environ.pop("NULL521_TESTS_MUST_RUN")
+
 # No examples are kept between runs, and hypothesis's own files go below build/, so that a run adds
-# nothing to the tree. `make check` uses the quick profile.
-settings.register_profile("null521", database=None, deadline=None)
-settings.register_profile("quick", database=None, deadline=None, max_examples=20)
+# nothing to the tree. In CI, a run judges a change, so it has the same examples as the last one;
+# all others look for new ones. `make check` uses the quick profile.
+settings.register_profile(
+    "null521",
+    database=None,
+    deadline=None,
+    derandomize="TESTS_MUST_RUN" in os.environ,
+    suppress_health_check=[HealthCheck.too_slow],  # a busy machine
+)
+settings.register_profile("quick", settings.get_profile("null521"), max_examples=20)
 settings.load_profile("null521")
 configuration.set_hypothesis_home_dir(TREE / "build" / "hypothesis")
 
@@ -57,7 +68,7 @@ def pytest_runtest_makereport(
 ) -> Generator[None, pytest.TestReport, pytest.TestReport]:
     """With NULL521_TESTS_MUST_RUN set, as in CI, count a skipped test as failed."""
     report = yield
-    if report.skipped and os.environ.get("NULL521_TESTS_MUST_RUN"):
+    if report.skipped and os.environ.get("TESTS_MUST_RUN"):
         report.outcome = "failed"
         report.longrepr = f"{item.nodeid} was skipped: {report.longrepr}"
     return report

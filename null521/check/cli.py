@@ -13,11 +13,13 @@ import re
 import signal
 import socket
 import threading
+import time
 from collections.abc import Callable
 from typing import NamedTuple, ParamSpec, TypeVar, cast
 
-from null521.check import output, probe, verdict
+from null521.check import advice, output, probe, verdict
 from null521.check.output import Result
+from null521.check.remarks import Remark
 from null521.check.verdict import Finding
 from null521.console import command
 
@@ -25,6 +27,10 @@ PORT, DNS_PORT = 25, 53
 TIMEOUT = 10.0  # seconds; a refusal needs no time, unlike mail (RFC 5321, 4.5.3.2)
 MAX_TIMEOUT = 600.0
 MAX_ADDRESSES = 8
+FAMILIES = {"IPv6": socket.AF_INET6, "IPv4": socket.AF_INET}
+# What getaddrinfo(3) returns if there is none; not every C library has all of them.
+NO_ADDRESS = [getattr(socket, name, 0) for name in ("EAI_NONAME", "EAI_NODATA", "EAI_ADDRFAMILY")]
+MAX_LEFT_OUT = 8  # addresses named
 MAX_NAME = 253  # characters, for the 255 octets of RFC 1035, 2.3.4
 NAME = re.compile(r"[a-z0-9_-]{1,63}(\.[a-z0-9_-]{1,63})*\.?", re.IGNORECASE)
 
@@ -34,7 +40,7 @@ DESCRIPTION = (
 )
 EPILOG = (
     "Exit status: 0 if the host refuses as it should, 1 if it does not, 2 if undetermined; 64 for "
-    "a usage error; DNS does not change it."
+    "a usage error; DNS does not change it. With --strict: 3 instead of 0 if a fault is found."
 )
 NOT_A_URL = "give HOST[:PORT], not a URL"
 NO_DNSPYTHON = "needs dnspython, which is not installed (python3-dnspython in Debian)"
@@ -69,6 +75,14 @@ def run(arguments: list[str]) -> int:
     """Check the host that the arguments name, print what it does; return the exit status."""
     options_parser = parser()
     options = options_parser.parse_args(arguments)
+    if options.local and (options.place or options.resolver):
+        options_parser.error("--local takes neither HOST[:PORT] nor --resolver")
+    if options.local:
+        from null521.local import cli as local
+
+        return local.run(options.timeout, options.json)
+    if options.place is None:
+        options_parser.error("the following arguments are required: HOST[:PORT]")
     if options.resolver and not has_dnspython():
         options_parser.error(f"--resolver {NO_DNSPYTHON}")
     try:
@@ -78,7 +92,7 @@ def run(arguments: list[str]) -> int:
     # The status is an answer of its own, also if nobody reads the output.
     with contextlib.suppress(OSError), command.flushed_stdout():
         output.show(result, as_json=options.json, verbose=options.verbose)
-    return result.status
+    return result.exit_status
 
 
 def help() -> str:
@@ -90,7 +104,14 @@ def parser() -> command.Parser:
     """The command line, and what --help says about it."""
     options = command.Parser("null521 check", DESCRIPTION, EPILOG)
     add = options.add_argument
-    add("place", metavar="HOST[:PORT]", type=place, help="name or address; port 25 by default")
+    add(
+        "place",
+        metavar="HOST[:PORT]",
+        type=place,
+        nargs="?",
+        help="name or address; port 25 by default",
+    )
+    add("--local", action="store_true", help="look at null521 on this host instead")
     add(
         "--timeout",
         metavar="SECONDS",
@@ -104,7 +125,13 @@ def parser() -> command.Parser:
         type=server,
         help="the name server to ask instead of the system's",
     )
-    add("--no-dns", action="store_true", help="do not look up MX records")
+    add("--no-dns", action="store_true", help="do not look up MX, SPF and TLSA records")
+    add(
+        "--strict",
+        action="store_true",
+        help="exit with 3 in place of 0 if a fault is found, such as a refusal so early that "
+        "senders queue the mail, or an invalid null MX",
+    )
     add("--json", action="store_true", help="print everything that was found, as JSON")
     add(
         "--verbose",
@@ -117,6 +144,8 @@ def parser() -> command.Parser:
 
 def place(word: str, port: int = PORT) -> Place:
     """HOST, HOST:PORT, an IPv6 address, or [ADDRESS]:PORT; ArgumentTypeError for anything else."""
+    if "://" in word:
+        raise argparse.ArgumentTypeError(f"{word[:60]!a}: {NOT_A_URL}")
     host, digits = word, ""
     if word.startswith("["):
         host, _, rest = word[1:].partition("]")
@@ -149,7 +178,7 @@ def seconds(word: str) -> float:
     with contextlib.suppress(ValueError):
         if 0 < float(word) <= MAX_TIMEOUT:
             return float(word)
-    raise argparse.ArgumentTypeError(f"must be more than 0 and at most {MAX_TIMEOUT:g}")
+    raise argparse.ArgumentTypeError(f"must be seconds, more than 0 and at most {MAX_TIMEOUT:g}")
 
 
 def is_address(host: str) -> bool:
@@ -164,10 +193,10 @@ def is_address(host: str) -> bool:
 def check(options: argparse.Namespace) -> Result:
     """Ask all addresses and DNS."""
     to, timeout = options.place, options.timeout
-    result = Result(to.label, to.host, to.port)
+    result = Result(to.label, to.host, to.port, strict=options.strict)
     addresses: list[str] = []
     try:
-        addresses = addresses_of(to, options.resolver, timeout)
+        addresses, result.unknown = addresses_of(to, options.resolver, timeout)
     except (OSError, LookupError) as error:
         result.trouble = f"no address: {probe.reason(error)}"
     result.left_out = addresses[MAX_ADDRESSES:]
@@ -176,11 +205,30 @@ def check(options: argparse.Namespace) -> Result:
         if has_dnspython():
             from null521.check import mx
 
-            result.dns = mx.look_up(to.host, addresses, options.resolver, timeout)
+            result.dns = mx.look_up(to.host, to.port, addresses, options.resolver, timeout)
         else:
             result.no_dns = NO_DNSPYTHON
     result.addresses = [finding() for finding in asked]
+    result.remarks = remarks(result)
     return result
+
+
+def remarks(result: Result) -> list[Remark]:
+    """What is to say about everything that was found, in the order in which it is printed."""
+    found = advice.judge(result.addresses, result.port)
+    if result.left_out:
+        some = ", ".join(result.left_out[:MAX_LEFT_OUT])
+        found.append(Remark("addresses-not-asked", "", f"too many addresses; not asked: {some}"))
+    for version, reason in result.unknown.items():
+        text = f"whether {result.host} has {version} addresses is not known: {reason}"
+        found.append(Remark("dns-no-answer", "DNS", text))
+    if result.no_dns:
+        found.append(Remark("dns-not-asked", "DNS", result.no_dns))
+    if result.dns:
+        from null521.check import tlsa
+
+        found += [*result.dns.remarks, *tlsa.judge(result.dns.tlsa, result.addresses)]
+    return found
 
 
 def ask(address: str, to: Place, timeout: float) -> Finding:
@@ -192,16 +240,42 @@ def ask(address: str, to: Place, timeout: float) -> Finding:
     return verdict.judge(address, answers, secured)
 
 
-def addresses_of(to: Place, resolver: Place | None, timeout: float) -> list[str]:
-    """In the order in which a sender would try them; OSError or LookupError if there are none."""
+def addresses_of(
+    to: Place, resolver: Place | None, timeout: float
+) -> tuple[list[str], dict[str, str]]:
+    """In the order in which a sender would try them; OSError or LookupError if there are none.
+
+    Beside them, why those of one version of IP are not known, by its name.
+    """
     if is_address(to.host):
-        return [to.host]
+        return [to.host], {}
     if resolver:
         from null521.check import mx
 
         return mx.addresses(to.host, resolver, timeout)
-    # The C library also reads /etc/hosts, as it does for most senders, but it has no timeout.
-    found = in_thread(socket.getaddrinfo, to.host, to.port, 0, socket.SOCK_STREAM)(timeout)
+    end = time.monotonic() + timeout
+    found = of_system(to, socket.AF_UNSPEC, timeout)
+    unknown = {}
+    # It says nothing of a query that had no answer if the other one had. Alone, it does.
+    for version, family in FAMILIES.items():
+        if any((":" in address) == (family == socket.AF_INET6) for address in found):
+            continue
+        try:
+            found += of_system(to, family, max(0.0, end - time.monotonic()))
+        except TimeoutError:
+            unknown[version] = "no answer in time"
+        except OSError as error:
+            if error.errno not in NO_ADDRESS:
+                unknown[version] = probe.reason(error)
+    return found, unknown
+
+
+def of_system(to: Place, family: int, timeout: float) -> list[str]:
+    """From the C library; OSError if it has none, TimeoutError if it does not end in time.
+
+    It also reads /etc/hosts, as it does for most senders, but it has no timeout.
+    """
+    found = in_thread(socket.getaddrinfo, to.host, to.port, family, socket.SOCK_STREAM)(timeout)
     return list(dict.fromkeys(str(info[4][0]) for info in found))
 
 

@@ -1,201 +1,298 @@
 """What DNS says about mail for a host that accepts none, and what it should say.
 
-It knows dnspython, which may be missing, and the records that senders look up. It must not know
-what the host answers. What comes from DNS is bounded, and in presentation format, which escapes
-everything that a terminal would obey (RFC 1035, 5.1).
+It knows the records that senders look up: MX, SPF and TLSA. It must not know how DNS is asked
+(resolver.py), what the host answers, nor whether its certificate matches (tlsa.py). What comes from
+DNS is bounded, and escaped where it is text.
+
+DKIM and DMARC records are not asked for: domains that send no mail publish both as well, so they do
+not tell whether mail is sent from a name.
 """
 
-import time
+import ipaddress
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 
-import dns.exception
 import dns.name
-import dns.resolver
+
+from null521.check.remarks import Remark
+from null521.check.resolver import Answer, NoAnswer, NoSuchName, Resolver, as_given, shown
+from null521.check.tlsa import Tlsa, TlsaRecords
 
 MAX_MX = 8  # records of each name that are looked at
 MAX_PARENTS = 3
+MAX_SPF = 200  # characters shown
 
-
-class NoAnswer(LookupError):
-    """DNS has no answer; str() says why in one line."""
+# None of them is a host that anybody else can reach: RFC 6761, 6.3; /etc/hosts of distributions.
+LOCAL_NAMES = ("localhost", "localhost.localdomain", "localhost6")
+REJECT = "servers may reject such mail (RFC 7505, 4.2)"
+ALONE = "must have preference 0 and be the only MX"
+ONLY = "a null MX is MX 0 . (RFC 7505, 3)"
 
 
 @dataclass
 class MxFindings:
-    """What DNS says. The names of the fields are keys in JSON.
+    """What DNS says.
 
     name: the one whose records count, after aliases. null_mx: whether it has a valid null MX.
-    faults: a line for each mistake. notes: a line for each other fact.
-    record: the one to publish, as in a zone file, or "". trouble: why nothing is known, or "".
+    spf: its SPF record or records, or "". tlsa: the records for the certificate, None if there are
+    none. remarks: what is worth saying. record: the one to publish, as in a zone file, or "".
+    condition: when it may be published, or "". trouble: why nothing is known, or "".
     """
 
     name: str = ""
     mx: list[tuple[int, str]] = field(default_factory=list)
     null_mx: bool = False
-    faults: list[str] = field(default_factory=list)
-    notes: list[str] = field(default_factory=list)
+    spf: str = ""
+    tlsa: TlsaRecords | None = None
+    remarks: list[Remark] = field(default_factory=list)
     record: str = ""
+    condition: str = ""
     trouble: str = ""
 
+    def say(self, name: str, text: str) -> None:
+        """Add a remark about DNS."""
+        self.remarks.append(Remark(name, "DNS", text))
 
-def addresses(host: str, server: tuple[str, int] | None, timeout: float) -> list[str]:
-    """IPv6 and IPv4 addresses, from that name server or the system's; NoAnswer if it has none."""
-    return Resolver(server, timeout).addresses(_as_given(host))
+
+def addresses(
+    host: str, server: tuple[str, int] | None, timeout: float
+) -> tuple[list[str], dict[str, str]]:
+    """What that name server, or the system's, says: Resolver.addresses()."""
+    return Resolver(server, timeout).addresses(as_given(host))
 
 
 def look_up(
-    host: str, addresses: list[str], server: tuple[str, int] | None, timeout: float
+    host: str, port: int, addresses: list[str], server: tuple[str, int] | None, timeout: float
 ) -> MxFindings:
     """What senders are told about mail for that host, which has these addresses."""
     findings = MxFindings()
     try:
-        Resolver(server, timeout).look_up(findings, _as_given(host), addresses)
+        _LookUp(Resolver(server, timeout), findings, addresses).all(as_given(host), port)
     except NoAnswer as error:
         findings.trouble = str(error)
+        is_missing = isinstance(error, NoSuchName)
+        findings.say("no-such-name" if is_missing else "dns-no-answer", findings.trouble)
     return findings
 
 
-class Resolver:
-    """Asks the given name server or the system's. All of its queries share one timeout, in seconds.
+class _LookUp:
+    """One look at DNS, which fills in the findings about a host with these addresses."""
 
-    NoAnswer, from each method, if no name server answers in time.
-    """
+    def __init__(self, resolver: Resolver, findings: MxFindings, addresses: list[str]) -> None:
+        self._resolver = resolver
+        self._findings = findings
+        self._addresses = addresses
 
-    def __init__(self, server: tuple[str, int] | None, timeout: float) -> None:
-        self._timeout = timeout
-        self._end = time.monotonic() + timeout
-        try:
-            self._resolver = dns.resolver.Resolver(configure=server is None)
-        except dns.exception.DNSException as error:
-            raise NoAnswer("no name server is configured") from error
-        if server:
-            self._resolver.nameservers, self._resolver.port = [server[0]], server[1]
-
-    def ask(self, name: dns.name.Name, kind: str) -> dns.resolver.Answer:
-        """The answer, without records if the name has none of that kind."""
-        try:
-            return self._resolver.resolve(
-                name,
-                kind,
-                raise_on_no_answer=False,
-                search=True,
-                lifetime=max(0.01, self._end - time.monotonic()),
+    def all(self, host: dns.name.Name, port: int) -> None:
+        """Everything; NoAnswer if there is no answer about its MX."""
+        answer = self._resolver.ask(host, "MX")
+        name = answer.name
+        self._findings.name = shown(name)
+        if name != answer.asked:
+            self._findings.say(
+                "alias",
+                f"{shown(answer.asked)} is an alias of {shown(name)}, "
+                "whose MX records apply to it (RFC 5321, 5.1)",
             )
-        except dns.resolver.NXDOMAIN as error:
-            raise NoAnswer("there is no such name") from error
-        except dns.resolver.NoNameservers as error:
-            codes = {str(tried[3])[:60] for tried in error.kwargs["errors"]}
-            raise NoAnswer(f"no answer: {', '.join(sorted(codes))}") from error
-        except dns.exception.Timeout as error:
-            raise NoAnswer(f"no answer within {self._timeout:g} s") from error
-        except (dns.exception.DNSException, OSError) as error:
-            raise NoAnswer(f"no answer: {str(error)[:60]!a}") from error
+        sends = self._sends(name)
+        self._judge_mx(_Mx.of(answer), name, sends)
+        self._judge_parents(name)
+        self._judge_senders(name, sends)
+        self._findings.tlsa = self._tlsa((name, answer.asked), port)
 
-    def addresses(self, name: dns.name.Name) -> list[str]:
-        """IPv6 and IPv4 addresses; NoAnswer if there are none."""
-        found = [str(record) for kind in ("AAAA", "A") for record in self.ask(name, kind)]
-        if not found:
-            raise NoAnswer("the name has no address")
-        return found
-
-    def look_up(self, findings: MxFindings, host: dns.name.Name, addresses: list[str]) -> None:
-        """Fill in the findings."""
-        answer = self.ask(host, "MX")
-        name = answer.canonical_name
-        findings.name = _shown(name)
-        if name != answer.qname:
-            findings.notes.append(
-                f"{_shown(answer.qname)} is an alias of {findings.name}, "
-                "whose MX records apply to it (RFC 5321, 5.1)"
-            )
-        findings.mx = _mx(answer)
-        self._judge_mx(findings, name, addresses)
-        self._judge_parents(findings, name, addresses)
-
-    def _judge_mx(self, findings: MxFindings, name: dns.name.Name, addresses: list[str]) -> None:
-        null, others = _split(findings.mx)
-        findings.null_mx = findings.mx == [(0, ".")]
-        if findings.null_mx:
-            findings.notes.append("there is a null MX (RFC 7505)")
+    def _judge_mx(self, mx: "list[_Mx]", name: dns.name.Name, sends: bool) -> None:
+        """sends: whether mail may be sent from the name, so that it needs no null MX."""
+        say = self._findings.say
+        self._findings.mx = [(one.preference, shown(one.exchange)) for one in mx[:MAX_MX]]
+        null = [one for one in mx if one.exchange == dns.name.root]
+        others = [one for one in mx if one.exchange != dns.name.root][:MAX_MX]
+        if self._findings.mx == [(0, ".")]:
+            self._findings.null_mx = True
+            say("null-mx", "there is a null MX (RFC 7505)")
             return
-        findings.record = f"{name} IN MX 0 ."
         if null and others:
-            findings.faults.append(
-                f"a null MX beside another MX, {', '.join(others)}, is invalid (RFC 7505, 3)"
-            )
+            names = ", ".join(shown(one.exchange) for one in others)
+            say("null-mx-not-alone", f"a null MX beside another MX, {names}, is invalid; {ONLY}")
         elif null:
-            findings.faults.append(
-                "a null MX must have preference 0 and be the only MX (RFC 7505, 3)"
+            say("null-mx-preference", f"a null MX {ALONE} (RFC 7505, 3): {_listed(null)}")
+        elif not others and self._addresses and not sends:
+            say(
+                "null-mx-missing",
+                "no null MX (RFC 7505), which would tell most senders not to connect at all",
             )
-        elif not others:
-            findings.faults.append(
-                "no null MX (RFC 7505), which would tell most senders not to connect at all"
+        elif not others and not self._addresses:
+            say(
+                "no-address",
+                f"{shown(name)} has neither an MX nor an address, so no mail can reach it; "
+                "a null MX would say that this is intended (RFC 7505)",
             )
-        here = self._those_here(others, name, addresses)
-        if here:
-            findings.faults.append(_forbidden(findings.name, here))
-        elsewhere = [exchange for exchange in others if exchange not in here]
-        if elsewhere and not null:
-            findings.faults.append(
-                f"the MX of {findings.name} is {', '.join(elsewhere)}, "
-                "so its mail goes there, not here (RFC 5321, 5.1)"
+        self._judge_exchanges(others, name, is_mixed=bool(null))
+
+    def _judge_exchanges(self, mx: "list[_Mx]", name: dns.name.Name, is_mixed: bool) -> None:
+        """is_mixed: whether there is a null MX beside them."""
+        say = self._findings.say
+        by_kind: dict[str, list[_Mx]] = {}
+        for one in mx:
+            by_kind.setdefault(self._kind(one.exchange, name), []).append(one)
+        if here := by_kind.get("mx-here"):
+            say("mx-here", _forbidden(name, here))
+        if local := by_kind.get("mx-localhost"):
+            say(
+                "mx-localhost",
+                f"an MX makes senders connect to themselves: {_listed(local)}; {ONLY}",
+            )
+        if address := by_kind.get("mx-address"):
+            say(
+                "mx-address",
+                "an MX must name a host, not an address (RFC 1035, 3.3.9): "
+                f"{_listed(address)}; {ONLY}",
+            )
+        if nowhere := by_kind.get("mx-without-address"):
+            say(
+                "mx-without-address",
+                f"an MX points to a host that has no address: {_listed(nowhere)}; {ONLY}",
+            )
+        if (elsewhere := by_kind.get("mx-elsewhere")) and not is_mixed:
+            say(
+                "mx-elsewhere",
+                f"the MX of {shown(name)} is {', '.join(shown(one.exchange) for one in elsewhere)},"
+                " so its mail goes there, not here (RFC 5321, 5.1)",
             )
 
-    def _judge_parents(
-        self, findings: MxFindings, host: dns.name.Name, addresses: list[str]
-    ) -> None:
+    def _kind(self, exchange: dns.name.Name, host: dns.name.Name) -> str:
+        """The remark that an MX to that exchange deserves."""
+        if exchange == host:
+            return "mx-here"
+        text = shown(exchange).lower()
+        if _is_address(text):
+            return "mx-address"
+        if text in LOCAL_NAMES or text.endswith(".localhost"):
+            return "mx-localhost"
+        try:
+            addresses, _ = self._resolver.addresses(exchange)
+        except NoSuchName:
+            return "mx-without-address"
+        except NoAnswer:
+            return "mx-elsewhere"
+        if not set(self._addresses).isdisjoint(addresses):
+            return "mx-here"
+        return "mx-localhost" if all(map(_is_local, addresses)) else "mx-elsewhere"
+
+    def _judge_parents(self, host: dns.name.Name) -> None:
         """Look at the domains above the host, because the MX of one may point to this host."""
         name = host
         for _ in range(MAX_PARENTS):
-            name = name.parent()
-            if len(name) < 3:  # a top-level domain: its label and the root's
+            if len(name) < 4:  # the next is a top-level domain: its label and the root's
                 return
+            name = name.parent()
             try:
-                _, others = _split(_mx(self.ask(name, "MX")))
+                mx = _Mx.of(self._resolver.ask(name, "MX"))[:MAX_MX]
             except NoAnswer:
                 continue
-            here = self._those_here(others, host, addresses)
+            here = [one for one in mx if self._kind(one.exchange, host) == "mx-here"]
             if here:
-                findings.faults.append(_forbidden(_shown(name), here))
+                self._findings.say("mx-here", _forbidden(name, here))
 
-    def _those_here(
-        self, exchanges: list[str], host: dns.name.Name, addresses: list[str]
-    ) -> list[str]:
-        """Those of the exchanges that are the host itself, by name or by address."""
-        here = []
-        for exchange in exchanges:
-            name = dns.name.from_text(exchange)
+    def _sends(self, name: dns.name.Name) -> bool:
+        """Whether mail may be sent from that name, as far as its SPF record tells."""
+        policies: list[bytes] = []
+        try:
+            policies = _spf(self._resolver.ask(name, "TXT", share=0.5))
+        except NoAnswer as error:
+            text = f"whether mail is sent from @{shown(name)} is not known: SPF: {error}"
+            self._findings.say("dns-no-answer", text)
+        self._findings.spf = " and ".join(map(_quoted, policies))[:MAX_SPF]
+        return any(policy.lower().split()[1:] != [b"-all"] for policy in policies)
+
+    def _judge_senders(self, name: dns.name.Name, sends: bool) -> None:
+        """A null MX does not go together with mail from that name.
+
+        RFC 7505, 4.2: servers may reject mail from an address that cannot get any.
+        """
+        findings, say, sender = self._findings, self._findings.say, f"@{shown(name)}"
+        seen = (
+            f"mail may be sent from {sender}: its SPF record is {findings.spf}, not 'v=spf1 -all'"
+        )
+        if sends and findings.null_mx:
+            say("null-mx-of-sender", f"{seen}; because of the null MX, {REJECT}")
+        elif sends:
+            say("sends-mail", f"{seen}; with a null MX, {REJECT}")
+        elif not findings.null_mx:
+            findings.record = f"{name} IN MX 0 ."
+            findings.condition = (
+                f"if no mail to {sender} is wanted, and none is ever sent from it (cron's "
+                f"root{sender}, say; RFC 7505, 4.2)"
+            )
+            say("null-mx-to-publish", f"{findings.condition}, publish: {findings.record}")
+        if findings.spf and not sends:
+            say("spf", f"no mail is sent from {sender}, says its SPF record: {findings.spf}")
+
+    def _tlsa(self, hosts: tuple[dns.name.Name, ...], port: int) -> TlsaRecords | None:
+        """Of the first of these names that has any: RFC 7672, 2.2.2 and 2.2.3."""
+        for host in dict.fromkeys(hosts):
             try:
-                is_here = name == host or not set(addresses).isdisjoint(self.addresses(name))
-            except NoAnswer:
+                name = dns.name.from_text(f"_{port}._tcp", origin=host)
+                answer = self._resolver.ask(name, "TLSA", share=0.5)
+            except NoSuchName:
                 continue
-            if is_here:
-                here.append(exchange)
-        return here
+            except (NoAnswer, dns.name.NameTooLong) as error:
+                self._findings.say("dns-no-answer", f"TLSA: {error}")
+                return None
+            if answer.records:
+                found = sorted(
+                    Tlsa(one.usage, one.selector, one.mtype, one.cert) for one in answer.records
+                )
+                return TlsaRecords(shown(name), tuple(found), answer.is_authentic)
+        return None
 
 
-def _forbidden(domain: str, here: list[str]) -> str:
+@dataclass(frozen=True, order=True)
+class _Mx:
+    preference: int
+    exchange: dns.name.Name
+
+    @staticmethod
+    def of(answer: Answer) -> "list[_Mx]":
+        return sorted(_Mx(record.preference, record.exchange) for record in answer.records)
+
+    def __str__(self) -> str:
+        """As in a zone file."""
+        return f"MX {self.preference} {self.exchange}"
+
+
+def _listed(mx: Iterable[_Mx]) -> str:
+    return ", ".join(map(str, mx))
+
+
+def _forbidden(domain: dns.name.Name, here: list[_Mx]) -> str:
     return (
-        f"the MX of {domain} is this host, {', '.join(here)}: "
+        f"the MX of {shown(domain)} is this host, "
+        f"{', '.join(shown(one.exchange) for one in here)}: "
         "an MX must not point to a host that answers 521 (RFC 1846, 4.3)"
     )
 
 
-def _mx(answer: dns.resolver.Answer) -> list[tuple[int, str]]:
-    """Preferences and exchanges, as in a zone file but without the last dot."""
-    return sorted((record.preference, _shown(record.exchange)) for record in answer)[:MAX_MX]
+def _is_address(text: str) -> bool:
+    """Whether it is an IP address, with brackets or without."""
+    try:
+        ipaddress.ip_address(text.removeprefix("[").removesuffix("]"))
+    except ValueError:
+        return False
+    return True
 
 
-def _split(mx: list[tuple[int, str]]) -> tuple[bool, list[str]]:
-    """Whether there is a null MX, and all other exchanges."""
-    exchanges = [exchange for _, exchange in mx]
-    return "." in exchanges, [exchange for exchange in exchanges if exchange != "."]
+def _is_local(address: str) -> bool:
+    """Whether it leads back to the sender itself."""
+    found = ipaddress.ip_address(address)
+    return found.is_loopback or found.is_unspecified
 
 
-def _as_given(host: str) -> dns.name.Name:
-    """The name as the user typed it: without a last dot, the resolver's search list applies."""
-    return dns.name.from_text(host, origin=None)
+def _spf(answer: Answer) -> list[bytes]:
+    """The SPF records among the TXT records: RFC 7208, 4.5 and 3.3."""
+    texts = [b"".join(record.strings) for record in answer.records]
+    return sorted(text for text in texts if text.lower().split(b" ")[0] == b"v=spf1")
 
 
-def _shown(name: dns.name.Name) -> str:
-    return name.to_text(omit_final_dot=True)
+def _quoted(octets: bytes) -> str:
+    """The text between quotation marks, safe to print on a terminal."""
+    return ascii(octets.decode("latin-1"))

@@ -7,11 +7,13 @@ judge them. What a host or DNS has said is shown as ASCII, with everything else 
 import contextlib
 import json
 import sys
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from null521.check import prediction
+from null521.check.advice import is_self_signed
 from null521.check.probe import Answers
+from null521.check.remarks import ADVICE, FAULT, NOTE, Remark
 from null521.check.verdict import DOES_NOT, REFUSES, UNDETERMINED, Finding
 from null521.console import tables
 from null521.console.tables import Cell, Table
@@ -21,8 +23,8 @@ if TYPE_CHECKING:
     from null521.check.prediction import Prediction
 
 WORST_LAST = (REFUSES, UNDETERMINED, DOES_NOT)
+FAULTY = 3  # with --strict, the exit status of a host that refuses, but has a fault
 MAX_TEXT = 512  # characters of a reply in JSON: RFC 5321, 4.5.3.1.5, for each line
-MAX_LEFT_OUT = 8  # addresses named
 NEVER = "does not"
 STYLES = {
     prediction.AT_ONCE: "green",
@@ -37,8 +39,10 @@ class Result:
     """Everything that was found about a host.
 
     addresses: one finding for each address that was asked. left_out: the addresses that were not,
-    because there are too many. trouble: why there is no address, or "".
+    because there are too many. unknown: why those of one version of IP are not known, by its
+    name. trouble: why there is no address, or "".
     dns: what DNS says, None if it was not asked. no_dns: why it could not be asked, or "".
+    remarks: what is to say about all of that. strict: whether faults change the exit status.
     """
 
     label: str
@@ -46,9 +50,12 @@ class Result:
     port: int
     addresses: list[Finding] = field(default_factory=list)
     left_out: list[str] = field(default_factory=list)
+    unknown: dict[str, str] = field(default_factory=dict)
     trouble: str = ""
     dns: "MxFindings | None" = None
     no_dns: str = ""
+    remarks: list[Remark] = field(default_factory=list)
+    strict: bool = False
 
     @property
     def judged(self) -> list[Finding]:
@@ -58,10 +65,16 @@ class Result:
 
     @property
     def status(self) -> int:
-        """The exit status: the worst of all addresses, because a sender may use any of them."""
+        """The worst status of all addresses, because a sender may use any of them."""
         if not self.addresses:
             return UNDETERMINED
         return max((finding.verdict.status for finding in self.judged), key=WORST_LAST.index)
+
+    @property
+    def exit_status(self) -> int:
+        """That status; or FAULTY, if strict, for a host that refuses but has a fault."""
+        is_faulty = any(remark.level == FAULT for remark in self.remarks)
+        return FAULTY if self.strict and is_faulty and self.status == REFUSES else self.status
 
 
 def show(result: Result, as_json: bool, verbose: bool) -> None:
@@ -76,7 +89,7 @@ def show(result: Result, as_json: bool, verbose: bool) -> None:
     groups = predictions(result)
     shown = [addresses(result)] if result.addresses else []
     shown += [senders(group, several=len(groups) > 1) for group in groups]
-    lines = [f"DNS: {note}" for note in result.dns.notes] if result.dns else []
+    lines = [remark.line for remark in result.remarks if remark.level == NOTE]
     if result.status == REFUSES and not groups:
         lines.append("no prediction: senders were not measured with a host that hangs up like that")
     lines += faults(result)
@@ -100,20 +113,8 @@ def answers(result: Result) -> list[str]:
 
 
 def faults(result: Result) -> list[str]:
-    """A line for each thing besides the answer that is not as it should be."""
-    lines = [f"{one.address}: {one.fault}" for one in result.addresses if one.fault]
-    if result.left_out:
-        some = ", ".join(result.left_out[:MAX_LEFT_OUT])
-        lines.append(f"too many addresses; not asked: {some}")
-    if result.no_dns:
-        lines.append(f"DNS: {result.no_dns}")
-    if result.dns:
-        lines += [f"DNS: {fault}" for fault in result.dns.faults]
-        if result.dns.trouble:
-            lines.append(f"DNS: {result.dns.trouble}")
-        if result.dns.record:
-            lines.append(f"DNS: if no mail is wanted, publish: {result.dns.record}")
-    return lines
+    """A line for each remark that is printed in brief."""
+    return [remark.line for remark in result.remarks if remark.level != NOTE]
 
 
 def addresses(result: Result) -> Table:
@@ -200,7 +201,7 @@ def as_object(result: Result) -> dict[str, Any]:
     return {
         "host": result.host,
         "port": result.port,
-        "status": result.status,
+        "status": result.exit_status,
         "answer": answers(result),
         "addresses": [_address(one) for one in result.addresses],
         "not_asked": result.left_out,
@@ -208,8 +209,38 @@ def as_object(result: Result) -> dict[str, Any]:
             {**group._asdict(), "senders": [sender._asdict() for sender in group.senders]}
             for group in predictions(result)
         ],
-        "dns": result.dns and asdict(result.dns),
+        "dns": result.dns and _dns(result.dns),
+        "remarks": [
+            {
+                "name": remark.name,
+                "level": remark.level,
+                "about": remark.about,
+                "text": remark.text,
+                "senders": remark.senders,
+            }
+            for remark in result.remarks
+        ],
         "faults": faults(result),
+    }
+
+
+def _dns(found: "MxFindings") -> dict[str, Any]:
+    return {
+        "name": found.name,
+        "mx": found.mx,
+        "null_mx": found.null_mx,
+        "spf": found.spf,
+        "tlsa": found.tlsa
+        and {
+            "name": found.tlsa.name,
+            "records": [str(record) for record in found.tlsa.records],
+            "ad": found.tlsa.is_authentic,
+        },
+        "faults": [one.text for one in found.remarks if one.level in (FAULT, ADVICE)],
+        "notes": [one.text for one in found.remarks if one.level == NOTE],
+        "record": found.record,
+        "condition": found.condition,
+        "trouble": found.trouble,
     }
 
 
@@ -226,6 +257,7 @@ def _address(one: Finding) -> dict[str, Any]:
         "starttls": one.secured
         and {
             "tls": one.secured.tls and one.secured.tls._asdict(),
+            "self_signed": is_self_signed(one.secured.chain),
             "trouble": one.secured.trouble,
             "replies": _replies(one.secured),
         },

@@ -61,6 +61,8 @@ class Answers:
     replies: by command or "greeting", in order; after STARTTLS, only those under TLS.
     trouble: why the conversation ended early, in one line, or "". has_hung_up: whether it ended
     because the host closed the connection. unreachable: whether there is no route to the address.
+    unanswered: whether there was no connection, or no greeting in time. chain: the host's
+    certificates in DER, its own first.
     """
 
     replies: dict[str, Reply] = field(default_factory=dict)
@@ -68,6 +70,8 @@ class Answers:
     trouble: str = ""
     has_hung_up: bool = False
     unreachable: bool = False
+    unanswered: bool = False
+    chain: tuple[bytes, ...] = ()
 
     @property
     def offers_starttls(self) -> bool:
@@ -125,14 +129,14 @@ class Connection:
                 return Reply(int(line[:3]), tuple(lines), round(time.monotonic() - self._start, 6))
         raise NoSmtp(f"a reply of more than {MAX_REPLY} lines")
 
-    def secure(self) -> Tls:
-        """Start TLS."""
+    def secure(self) -> tuple[Tls, tuple[bytes, ...]]:
+        """Start TLS; also the host's certificates in DER, its own first."""
         from null521.check import tls  # slow to import, and only needed here
 
         self._unread = b""  # clear text must not pass for replies under TLS
         self._tls = tls.Client(self._receive, self._send)
-        version, cert = self._tls.start()
-        return Tls(version, *certificate.validity(cert))
+        version, chain = self._tls.start()
+        return Tls(version, *certificate.validity(chain[0])), chain
 
     def _line(self) -> bytes:
         while b"\n" not in self._unread and len(self._unread) <= MAX_LINE:
@@ -189,7 +193,7 @@ def ask(address: str, port: int, domain: str, timeout: float, starttls: bool = F
                     if reply.code != 220:
                         answers.trouble = f"the reply is {shown(reply)}"
                         return answers
-                    answers.tls = connection.secure()
+                    answers.tls, answers.chain = connection.secure()
         finally:
             connection.close()
     except HungUp:
@@ -198,11 +202,13 @@ def ask(address: str, port: int, domain: str, timeout: float, starttls: bool = F
     except NoSmtp as error:
         answers.trouble = str(error)
     except TimeoutError:
+        answers.unanswered = not answers.replies
         answers.trouble = f"no {noun(asked)} within {timeout:g} s"
     except ImportError as error:  # this Python was built without OpenSSL
         answers.trouble = str(error)
     except OSError as error:
         answers.unreachable = error.errno in UNREACHABLE
+        answers.unanswered = asked == "connection"
         answers.trouble = f"{asked} failed: {reason(error)}"
     return answers
 

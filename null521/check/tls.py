@@ -34,10 +34,10 @@ class Client:
         self._tls = context.wrap_bio(self._from_host, self._to_host)
         self._receive, self._send = receive, send
 
-    def start(self) -> tuple[str, bytes]:
-        """Do the handshake; the version of TLS, and the host's certificate in DER."""
+    def start(self) -> tuple[str, tuple[bytes, ...]]:
+        """Do the handshake; the version of TLS, and the certificates in DER, the host's first."""
         self._until_done(self._tls.do_handshake)
-        return self._tls.version() or "", self._tls.getpeercert(binary_form=True) or b""
+        return self._tls.version() or "", self._chain()
 
     def receive(self) -> bytes:
         """What the host says next."""
@@ -49,6 +49,21 @@ class Client:
     def send(self, octets: bytes) -> None:
         """Say something to the host."""
         self._until_done(lambda: self._tls.write(octets))
+
+    def _chain(self) -> tuple[bytes, ...]:
+        """The host's certificate, and those after it if this Python shows them."""
+        own = self._tls.getpeercert(binary_form=True) or b""
+        chain: list[bytes] = []
+        if hasattr(self._tls, "get_unverified_chain"):  # Python 3.13
+            chain = self._tls.get_unverified_chain()
+        else:
+            # Older ones have it, but not in public, so its absence must do no harm.
+            with contextlib.suppress(AttributeError, TypeError, ImportError):
+                from _ssl import ENCODING_DER
+
+                inner = self._tls._sslobj  # type: ignore[attr-defined]
+                chain = [each.public_bytes(ENCODING_DER) for each in inner.get_unverified_chain()]
+        return (own, *chain[1:])
 
     def _until_done(self, step: Callable[[], T]) -> T:
         """Receive for the step what it needs, and send what it has to."""

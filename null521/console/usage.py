@@ -4,9 +4,12 @@ It knows how the tables of settings are printed. Each subcommand knows its own h
 connection must not import this file.
 """
 
+import contextlib
+import os
+import sys
 from importlib import import_module
 
-from null521 import __version__, settings
+from null521 import __version__, invalid, settings
 from null521.cli import SUBCOMMANDS
 from null521.console import command
 
@@ -42,6 +45,20 @@ def show(flag: str, subcommand: str = "") -> int:
     return 0
 
 
+def no_subcommand(arguments: list[str]) -> int:
+    """Print the help for `null521 help [SUBCOMMAND]`, or say which subcommand was meant."""
+    word, rest = arguments[0], arguments[1:]
+    if word == "help":
+        return show("--help", rest[0] if rest else "")
+    near = invalid.nearest(word, [*SUBCOMMANDS, "help"])
+    meant = f"; did you mean {near}?" if near else ""
+    with contextlib.suppress(OSError):
+        if sys.stderr:  # None if it is closed
+            print(f"null521: {word[:60]!a} is not a subcommand{meant}\n", file=sys.stderr)
+            print(text(), file=sys.stderr)
+    return os.EX_USAGE
+
+
 def text(subcommand: str = "") -> str:
     """What --help prints, without the last newline."""
     if subcommand in SUBCOMMANDS:
@@ -60,6 +77,6 @@ def settings_table(defaults: settings.Settings) -> str:
             default = " ".join(map(str, default))
         elif isinstance(default, float):
             default = f"{default:g}"
-        valid = settings.expected(kind, defaults.expected)
+        valid = invalid.expected(kind)
         lines += [f"  --{name:16} {purpose}", f"  {'':18} {valid}; default {default or 'none'}"]
     return SETTINGS + "\n".join(lines)

@@ -1,23 +1,26 @@
 """`null521 serve`: many connections in one process, from its start to its end.
 
-It knows signals, the system's limits, and what systemd expects to be told. It must not know what is
-done with a connection.
+It knows signals, the system's limits, and when to tell systemd what. It must not know what is done
+with a connection.
 """
 
 import asyncio
 import contextlib
+import errno
 import os
 import resource
 import signal
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from pathlib import Path
 from socket import socket
 
-from null521 import fault, log, record
+from null521 import fault, misuse, peer, record
 from null521.serve import listening
 from null521.serve import settings as serve_settings
+from null521.serve.clients import TLS_OCTETS
 from null521.serve.log import LogQueue
+from null521.serve.notify import Notifier
 from null521.serve.server import Server
 from null521.serve.settings import ServeSettings
 from null521.settings import LINGER_SECONDS
@@ -27,9 +30,9 @@ STATUS_SECONDS = 5.0  # how often systemd is told the status
 FLUSH_SECONDS = 3.0  # how long to wait for a slow log at the end
 POLL_SECONDS = 0.02
 STOPPING = (signal.SIGTERM, signal.SIGINT)
+# Repeated with each status: if the first one is lost, systemd would end the start as failed.
+READY = "READY=1"
 
-# What one connection under TLS can hold at most, in octets: OpenSSL's buffers during a handshake.
-TLS_OCTETS = 48 * 2**10
 BASE_OCTETS = 64 * 2**20  # what is needed for all else
 CGROUPS = Path("/sys/fs/cgroup")
 
@@ -49,12 +52,13 @@ Exit status: 0; 78 if a setting or what was handed over is invalid; 71 if it can
 METRICS = "metrics need prometheus-client, which is not installed"
 
 
-def run(arguments: list[str], environ: Mapping[str, str] = os.environ) -> int:
+def run(arguments: list[str]) -> int:
     """Serve until a signal or exit-idle ends it; return the exit status.
 
     EX_CONFIG, before any client is answered, if a setting is invalid or what was handed over is no
     listening socket; EX_OSERR if it cannot listen where it should.
     """
+    environ = peer.environ()
     # What stops a server has to wait until somebody listens to it.
     signal.pthread_sigmask(signal.SIG_BLOCK, STOPPING)
     _open_standard_streams()
@@ -69,17 +73,18 @@ def run(arguments: list[str], environ: Mapping[str, str] = os.environ) -> int:
     except listening.Misuse as error:
         settings.faults.append(str(error))
     except OSError as error:
-        reason = os.strerror(error.errno or 0)  # socket.create_server() says more, and twice
+        # socket.create_server() says more, and twice; socket.if_nametoindex() has no number.
+        reason = os.strerror(error.errno or errno.ENODEV)
         settings.faults.append(f"cannot listen on {error.filename}: {reason}")
         status = os.EX_OSERR
-    for line in settings.faults:
-        log.warn(settings.log, record.of_fault(line))
     if settings.faults:
+        misuse.tell(settings)
         return status
     _raise_limit(settings)
-    settings.max_tls = settings.max_tls or _tls_for(_memory_limit())
+    settings.memory_limit = settings.memory_limit or _memory_limit()
+    settings.max_tls = settings.max_tls or _tls_for(settings.memory_limit)
     with asyncio.Runner(loop_factory=_loop_factory()) as runner:
-        runner.run(_serve(settings, listeners, scraped, _notifier(settings, environ), environ))
+        runner.run(_serve(settings, listeners, scraped, Notifier(environ)))
     return os.EX_OK
 
 
@@ -150,29 +155,11 @@ def _tls_for(memory: int) -> int:
     return max(16, (memory - BASE_OCTETS) // 2 // TLS_OCTETS)
 
 
-def _notifier(settings: ServeSettings, environ: Mapping[str, str]) -> Callable[[str], None]:
-    """What sends systemd the state, if it has asked for it: sd_notify(3)."""
-    if environ.get("NOTIFY_SOCKET"):
-        try:
-            from systemd import daemon
-        except ImportError:
-            settings.warnings.append("systemd-python, which Type=notify needs, is not installed")
-        else:
-
-            def notify(state: str) -> None:
-                with contextlib.suppress(OSError):
-                    daemon.notify(state)
-
-            return notify
-    return lambda state: None
-
-
 async def _serve(
     settings: ServeSettings,
     listeners: list[socket],
     scraped: list[socket],
-    notify: Callable[[str], None],
-    environ: Mapping[str, str],
+    systemd: Notifier,
 ) -> None:
     loop = asyncio.get_running_loop()
     queue = LogQueue(settings.log, loop, settings.log_budget)
@@ -196,11 +183,12 @@ async def _serve(
         queue.put(record.of_fault(warning, record.WARNING))
     places = ", ".join(map(listening.label, listeners))
     queue.put(record.Record(record.STARTED, record.INFO, f"Answering on {places}", []))
-    notify("READY=1")
-    await _until_signalled(server, settings, stopping, notify, environ)
+    if failure := systemd.send(READY):
+        queue.put(record.of_fault(failure, record.WARNING))
+    await _until_signalled(server, settings, stopping, systemd)
 
     stopping.set()
-    notify("STOPPING=1")
+    systemd.send("STOPPING=1")
     server.stop()
     listening.close(listeners, settings.listen)
     await _until(lambda: not server.clients.open, settings.grace, at_once)
@@ -219,17 +207,13 @@ async def _until_signalled(
     server: Server,
     settings: ServeSettings,
     stopping: asyncio.Event,
-    notify: Callable[[str], None],
-    environ: Mapping[str, str],
+    systemd: Notifier,
 ) -> None:
     """Wait for a signal or for exit-idle; meanwhile, tell systemd."""
-    # Twice in the interval that the watchdog allows: sd_watchdog_enabled(3).
-    usec = environ.get("WATCHDOG_USEC", "")
-    watchdog = int(usec) / 2e6 if usec.isdecimal() else 0.0
     clients = server.clients
-    every = min(STATUS_SECONDS, watchdog or STATUS_SECONDS)
+    every = min(STATUS_SECONDS, systemd.watchdog or STATUS_SECONDS)
     while not stopping.is_set():
-        waits = [every] if environ.get("NOTIFY_SOCKET") else []
+        waits = [every] if systemd.is_wanted else []
         if settings.exit_idle:
             idle = 0.0 if clients.open else time.monotonic() - clients.idle_since
             if idle >= settings.exit_idle:
@@ -238,7 +222,8 @@ async def _until_signalled(
         with contextlib.suppress(TimeoutError):
             await asyncio.wait_for(stopping.wait(), min(waits, default=None))
         over = clients.counts.endings.total()
-        notify(f"WATCHDOG=1\nSTATUS={clients.open} open, {over} over; {_troubles(server)}")
+        status = f"STATUS={clients.open} open, {over} over; {_troubles(server)}"
+        systemd.send(READY, "WATCHDOG=1", status)
 
 
 def _troubles(server: Server) -> str:

@@ -21,6 +21,16 @@ SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 
 # The settings that limit connections; over the last, STARTTLS is answered 454.
 LIMITS = ("max-connections", "max-per-client", "max-tls")
 
+# What one connection can hold at most, in octets, by state; docs/testing.md has what was measured.
+# Under TLS, that is OpenSSL's buffers during a handshake.
+TLS_OCTETS = 48 * 2**10
+OCTETS = {
+    "clear": 9 * 2**10,
+    "handshake": TLS_OCTETS,
+    "secured": TLS_OCTETS,
+    "lingering": 9 * 2**10,
+}
+
 # The shares of networks: octets of the prefix, and how many times max-per-client. One customer has
 # an address of IPv4, or a /64 to a /48 of IPv6 (RFC 6177), and must not have all connections.
 SHARES = {4: ((4, 1), (3, 4)), 16: ((8, 1), (7, 2), (6, 4))}
@@ -51,6 +61,8 @@ class Counts:
     def __init__(self) -> None:
         self.endings: Counter[str] = Counter()  # connections, by how they ended
         self.limits: Counter[str] = Counter()  # connections turned away, by the setting
+        self.handshakes = 0  # of TLS, begun
+        self.secured = 0  # of these, done
         self.commands = 0
         self.seconds = 0.0
         self.sessions_by_seconds = [0] * (len(SECONDS) + 1)  # not cumulative
@@ -97,6 +109,11 @@ class Clients:
         """How many of the open ones use TLS: in the handshake, and after it."""
         return {"handshake": len(self._handshakes), "secured": len(self._secured)}
 
+    def handshakes_by_result(self) -> dict[str, int]:
+        """How many TLS handshakes are over: done, and ended in any other way."""
+        begun, done = self.counts.handshakes, self.counts.secured
+        return {"done": done, "failed": begun - done - len(self._handshakes)}
+
     def is_open(self, client: Client) -> bool:
         """Whether its session goes on."""
         return client in self._open
@@ -136,24 +153,24 @@ class Clients:
         if len(self._handshakes) + len(self._secured) >= self._settings.max_tls:
             self.counts.limits["max-tls"] += 1
             return False
+        self.counts.handshakes += 1
         self._handshakes[client] = now + HANDSHAKE_SECONDS
         return True
 
     def secured(self, client: Client) -> None:
         """Its handshake is over."""
+        self.counts.secured += client in self._handshakes
         self._handshakes.pop(client, None)
         self._secured.add(client)
 
-    def end(self, client: Client, ending: str, commands: int, now: float) -> float:
-        """Its session is over; return the seconds that it took."""
+    def end(self, client: Client, ending: str, commands: int, now: float) -> None:
+        """Its session is over."""
         del self._open[client]
         self._idle_checks[client.tick].discard(client)
         self._handshakes.pop(client, None)
         self._secured.discard(client)
         self.idle_since = now
-        seconds = now - client.start
-        self.counts.add(ending, commands, seconds)
-        return seconds
+        self.counts.add(ending, commands, now - client.start)
 
     def linger(self, client: Client) -> None:
         """Its session is over, and it has LINGER_SECONDS from last_active to disconnect."""

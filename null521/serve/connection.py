@@ -6,11 +6,9 @@ nor other clients (clients.py does).
 """
 
 import contextlib
-import functools
 import time
-from _socket import SHUT_WR
+from _socket import MSG_DONTWAIT, SHUT_WR
 from _socket import socket as Socket
-from collections.abc import Callable
 from select import EPOLLIN, EPOLLOUT
 from typing import TYPE_CHECKING
 
@@ -22,22 +20,6 @@ from null521.settings import CHUNK, LINGER_OCTETS
 if TYPE_CHECKING:
     from null521.serve.server import Server
     from null521.tls import Secured
-
-
-Step = Callable[["Connection"], None]
-
-
-def guarded(step: Step) -> Step:
-    """A step of one connection; an exception that nobody has expected ends that one alone."""
-
-    @functools.wraps(step)
-    def guard(connection: "Connection") -> None:
-        try:
-            step(connection)
-        except Exception as error:
-            connection.fail(error)
-
-    return guard
 
 
 class Connection:
@@ -64,13 +46,12 @@ class Connection:
         self.start = self.last_active = time.monotonic()
         self.tick, self.address = 0, b""
 
-    @guarded
     def begin(self) -> None:
         """Greet the client, unless it is one too many or a PROXY header has to come first."""
         server = self._server
         if not server.clients.enter(self):
             return self._turn_away()
-        server.poller.watch(self._fd, self._readable)
+        server.poller.watch(self._fd, self._readable, self.fail)
         if server.settings.proxy_protocol:
             self._state = Connection._refuse_header
             if server.trusts(self._client[0]):
@@ -90,7 +71,7 @@ class Connection:
             return self._refuse_proxy("no PROXY header in time")
         if not self._unsent:
             with contextlib.suppress(OSError):
-                self._socket.send(self._speaker.refusal())
+                self._socket.send(self._speaker.refusal(), MSG_DONTWAIT)
         self._end(ending)
 
     def close(self) -> None:
@@ -107,7 +88,7 @@ class Connection:
             if server.clients.is_open(self):
                 with contextlib.suppress(OSError):
                     if not self._unsent:
-                        self._socket.send(fault.refusal(self._session))
+                        self._socket.send(fault.refusal(self._session), MSG_DONTWAIT)
                 self._remember("fault")
         finally:
             self.close()
@@ -120,10 +101,11 @@ class Connection:
 
     # What arrives, and what is sent.
 
-    @guarded
+    # The socket is as accept(2) made it, and MSG_DONTWAIT saves the call that would change it.
+
     def _readable(self) -> None:
         try:
-            octets = self._socket.recv(CHUNK)
+            octets = self._socket.recv(CHUNK, MSG_DONTWAIT)
         except BlockingIOError:
             return
         except OSError:
@@ -140,7 +122,7 @@ class Connection:
         replies = self._speaker.receive(octets)
         if self._session.asked_for_tls:
             replies += self._start_tls()
-        if self._in_handshake and self._session.tls:
+        if self._in_handshake and self._session.tls.startswith("TLS"):  # and not "failed: ..."
             self._in_handshake = False
             self._server.clients.secured(self)
         return replies
@@ -157,7 +139,7 @@ class Connection:
         while True:
             if octets:
                 try:
-                    self._unsent = octets[self._socket.send(octets) :]
+                    self._unsent = octets[self._socket.send(octets, MSG_DONTWAIT) :]
                 except BlockingIOError:
                     self._unsent = octets
                 except OSError:
@@ -170,7 +152,6 @@ class Connection:
                 return
             octets = self._replies(b"")
 
-    @guarded
     def _writable(self) -> None:
         self.last_active = time.monotonic()
         self._server.poller.watch_for(self._fd, EPOLLIN, self._readable)
@@ -207,7 +188,7 @@ class Connection:
         """With 521: behind a misconfigured proxy, senders would otherwise retry for days."""
         self._proxy = f"failed: {fault}"
         with contextlib.suppress(OSError):
-            self._socket.send(self._session.refusal())
+            self._socket.send(self._session.refusal(), MSG_DONTWAIT)
         self._end("proxy")
 
     # The end.
@@ -215,9 +196,9 @@ class Connection:
     def _turn_away(self) -> None:
         """With one line and no lingering close: the limits are there to save descriptors."""
         with contextlib.suppress(OSError):
-            self._socket.send(self._session.refusal())
+            self._socket.send(self._session.refusal(), MSG_DONTWAIT)
             # Unread octets, as behind a proxy, would turn the close into a RST.
-            self._socket.recv(CHUNK)
+            self._socket.recv(CHUNK, MSG_DONTWAIT)
         self._disconnected("too-many")
 
     def _disconnected(self, ending: str) -> None:
@@ -246,10 +227,17 @@ class Connection:
             self.close()
 
     def _remember(self, ending: str) -> None:
-        server, session = self._server, self._session
-        seconds = server.clients.end(self, ending, session.commands, time.monotonic())
-        if server.log.wants_records:
-            show = server.settings.log_addresses
-            server.log.put(
-                record.of_session(session, self._client, ending, seconds, show, self._proxy)
-            )
+        server, session, now = self._server, self._session, time.monotonic()
+        entry = None
+        try:
+            if server.tries and session.sender is not None:
+                server.tries.add(self.address, session.sender, session.recipients, now)
+            if server.log.wants_records:
+                known = self._client, ending, now - self.start, server.settings.log_addresses
+                entry = record.of_session(session, *known, self._proxy)
+        except Exception as error:
+            ending, entry = "fault", fault.record_of(self._client)
+            server.log.put(record.of_fault(fault.line(error)))
+        server.clients.end(self, ending, session.commands, now)
+        if entry:
+            server.log.put(entry)

@@ -8,7 +8,6 @@ import errno
 import os
 import socket
 import stat
-from collections.abc import Mapping
 from pathlib import Path
 
 from null521 import peer
@@ -27,7 +26,7 @@ class Misuse(Exception):
     """What was handed over is no listening socket, or nothing was; says so in one line."""
 
 
-def sockets(places: tuple[str, ...], environ: Mapping[str, str]) -> list[socket.socket]:
+def sockets(places: tuple[str, ...], environ: dict[str, str]) -> list[socket.socket]:
     """Those handed over, or else those bound to these places; none of them blocks.
 
     Misuse if there are none. OSError, with the place as its file name, if one cannot be bound.
@@ -42,7 +41,7 @@ def sockets(places: tuple[str, ...], environ: Mapping[str, str]) -> list[socket.
     return listeners
 
 
-def handed_over(places: tuple[str, ...], environ: Mapping[str, str]) -> range:
+def handed_over(places: tuple[str, ...], environ: dict[str, str]) -> range:
     """The descriptors handed over: from LISTEN_FDS, whatever their names, or inetd's "wait".
 
     That is standard input, ignored if there are places, because sshd makes it a socket too.
@@ -87,7 +86,11 @@ def _bound(place: str) -> socket.socket:
         return _bound_to_path(place)
     if address[0] == "" and socket.has_dualstack_ipv6():
         return socket.create_server(address, family=socket.AF_INET6, dualstack_ipv6=True)
-    family = socket.AF_INET6 if ":" in address[0] else socket.AF_INET
+    host, _, interface = address[0].partition("%")
+    if interface:  # RFC 4007, 11
+        scoped = (host, address[1], 0, socket.if_nametoindex(interface))
+        return socket.create_server(scoped, family=socket.AF_INET6)
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
     return socket.create_server(address, family=family)
 
 
@@ -119,5 +122,5 @@ def label(listener: socket.socket) -> str:
     """Its address, in the form of --listen."""
     bound = listener.getsockname()
     if listener.family == socket.AF_UNIX:
-        return str(bound)
+        return str(bound).encode("unicode_escape").decode()
     return f"[{bound[0]}]:{bound[1]}" if ":" in bound[0] else f"{bound[0]}:{bound[1]}"

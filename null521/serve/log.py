@@ -88,6 +88,11 @@ class LogQueue:
             if self._again is None or time.monotonic() < self._full_since + EAGER:
                 self._hand_over()
 
+    @property
+    def waiting(self) -> int:
+        """Octets of the records that wait to be handed over."""
+        return self._octets
+
     def is_empty(self) -> bool:
         """Whether nothing waits to be handed over."""
         return self._again is None

@@ -21,9 +21,9 @@ from prometheus_client.core import (
 from prometheus_client.process_collector import ProcessCollector
 from prometheus_client.registry import Collector
 
-from null521 import fault, record
+from null521 import certificate, fault, record
 from null521.record import ENDINGS
-from null521.serve.clients import LIMITS, SECONDS
+from null521.serve.clients import LIMITS, OCTETS, SECONDS, Clients
 from null521.serve.server import Server
 
 MAX_CLIENTS = 32  # at once; each has one of the descriptors that cli.py keeps for other things
@@ -68,14 +68,36 @@ class ServerCollector(Collector):
             server.log.summed,
         )
         yield GaugeMetricFamily(
-            "null521_open_connections", "Connections in session.", server.clients.open
+            "null521_records_waiting_bytes", "Records that wait for the log.", server.log.waiting
         )
-        tls = GaugeMetricFamily(
-            "null521_tls_connections", "Connections that use TLS, by its state.", labels=["state"]
+        states = GaugeMetricFamily(
+            "null521_open_connections", "Connections not yet closed, by state.", labels=["state"]
         )
-        for state, number in server.clients.tls_by_state().items():
-            tls.add_metric([state], number)
-        yield tls
+        memory = GaugeMetricFamily(
+            "null521_connection_memory_bytes",
+            "The most that open connections may need, by state.",
+            labels=["state"],
+        )
+        for state, number in by_state(server.clients).items():
+            states.add_metric([state], number)
+            memory.add_metric([state], number * OCTETS[state])
+        yield states
+        yield memory
+        most = GaugeMetricFamily(
+            "null521_limit_connections",
+            "The limits on open connections, by the setting.",
+            labels=["limit"],
+        )
+        for limit in LIMITS:
+            most.add_metric([limit], getattr(server.settings, limit.replace("-", "_")))
+        yield most
+        yield GaugeMetricFamily(
+            "null521_memory_limit_bytes",
+            "What the process may use.",
+            server.settings.memory_limit,
+        )
+        yield from self._tls()
+        yield from self._mail()
         seconds = HistogramMetricFamily(
             "null521_session_seconds", "How long sessions lasted, from accept to their end."
         )
@@ -83,6 +105,58 @@ class ServerCollector(Collector):
         cumulative = accumulate(counts.sessions_by_seconds)
         seconds.add_metric([], list(zip(bounds, cumulative, strict=True)), counts.seconds)
         yield seconds
+
+    def _tls(self) -> Iterator[Metric]:
+        server = self._server
+        handshakes = CounterMetricFamily(
+            "null521_tls_handshakes", "TLS handshakes that are over.", labels=["result"]
+        )
+        for result, number in server.clients.handshakes_by_result().items():
+            handshakes.add_metric([result], number)
+        yield handshakes
+        if server.settings.tls_cert or server.settings.tls_key:
+            yield GaugeMetricFamily(
+                "null521_certificate_usable",
+                "Whether certificate and key could be used when last read.",
+                not server.certificate_fault,
+            )
+        if (moment := certificate.seconds_of(server.certificate_end)) is not None:
+            yield GaugeMetricFamily(
+                "null521_certificate_expiry_timestamp_seconds",
+                "When the certificate in use expires.",
+                moment,
+            )
+
+    def _mail(self) -> Iterator[Metric]:
+        tries = self._server.tries
+        if tries is None:
+            return
+        yield CounterMetricFamily(
+            "null521_mail_sessions", "Sessions that named a sender.", tries.sessions
+        )
+        yield CounterMetricFamily(
+            "null521_mail_retries",
+            "Of these, how many tried the same again, a minute to a day later.",
+            tries.retries,
+        )
+        yield GaugeMetricFamily(
+            "null521_retrying_senders",
+            "Senders that have tried three times or more, the last time within a day.",
+            tries.retrying(time.monotonic()),
+        )
+
+
+def by_state(clients: Clients) -> dict[str, int]:
+    """How many connections there are: in clear, in a handshake, under TLS, and closing."""
+    tls = clients.tls_by_state()
+    return {"clear": clients.open - sum(tls.values()), **tls, "lingering": clients.lingering}
+
+
+class OwnProcess(ProcessCollector):
+    """The process, also where ProcSubset=pid hides /proc/stat, which has the time of the boot."""
+
+    def _boot_time(self) -> float:
+        return time.time() - time.clock_gettime(time.CLOCK_BOOTTIME)
 
 
 class Page:
@@ -92,7 +166,7 @@ class Page:
         self._server = server
         self._registry = CollectorRegistry()
         self._registry.register(ServerCollector(server))
-        ProcessCollector(registry=self._registry)
+        OwnProcess(registry=self._registry)
         self._next: asyncio.Task[bytes] | None = None
         self._earliest = 0.0  # when it may be made again, by time.monotonic()
 

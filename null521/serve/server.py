@@ -24,6 +24,7 @@ from null521.serve.listening import BACKLOG
 from null521.serve.log import LogQueue
 from null521.serve.poller import Poller
 from null521.serve.settings import ServeSettings
+from null521.serve.tries import Tries
 from null521.session import Session
 
 if TYPE_CHECKING:
@@ -53,12 +54,14 @@ class Server:
         self.poller = Poller(loop)
         self.clients = Clients(settings, time.monotonic())
         self.encoded: dict[object, bytes] = {}  # replies; see Session
+        self.tries = Tries() if settings.metrics else None
         self.context: ssl.SSLContext | None = None  # with which STARTTLS is offered
+        self.certificate_end = ""  # of the one in use, as YYYYMMDDHHMMSSZ in UTC
         self._loop = loop
         self._listeners: Sequence[Socket] = ()
         self._tick: asyncio.TimerHandle | None = None
         self._silent_until = 0.0  # about a lack of descriptors
-        self._certificate_fault = ""
+        self.certificate_fault = ""  # why the files are of no use, as they are now
         self._uses = 0  # of TLS contexts
 
     def trusts(self, address: str) -> bool:
@@ -83,6 +86,8 @@ class Server:
         self._listeners = ()
 
     def _accept(self, listener: Socket, family: int, most: int = BATCH) -> None:
+        # All that wait, and one call more that finds none. One at each turn of the loop would save
+        # that call, but cost more turns: those that are taken together also speak together.
         for _ in range(most):
             try:
                 fd, address = listener._accept()  # type: ignore[attr-defined]
@@ -92,15 +97,17 @@ class Server:
                 if error.errno in SCARCE:
                     return self._pause(listener, error)
                 continue  # that client has disconnected already: accept(2)
-            accepted = Socket(family, SOCK_STREAM, 0, fd)
-            accepted.setblocking(False)
             client = ("", "")
             if family == AF_INET:
                 client = (address[0], str(address[1]))
             elif family == AF_INET6:
                 client = (plain_address(address[0]), str(address[1]))
             self._keep_deadlines()
-            Connection(self, accepted, client).begin()
+            connection = Connection(self, Socket(family, SOCK_STREAM, 0, fd), client)
+            try:
+                connection.begin()
+            except Exception as error:
+                connection.fail(error)
 
     def _pause(self, listener: Socket, error: OSError) -> None:
         """Without this, the loop would ask again at once, and again."""
@@ -146,17 +153,23 @@ class Server:
     def _read_certificate(self) -> None:
         """Read it, now and again later."""
         if self.settings.tls_cert or self.settings.tls_key:
-            age = CERTIFICATE_AGE if self._load_certificate() else CERTIFICATE_RETRY
-            self._loop.call_later(age, self._read_certificate)
+            age = CERTIFICATE_RETRY
+            try:
+                if self._load_certificate():
+                    age = CERTIFICATE_AGE
+            finally:
+                self._loop.call_later(age, self._read_certificate)
 
     def _load_certificate(self) -> bool:
         """Whether it works; one that worked stays in use until another does."""
-        fault = ""
+        unusable = ""
+        files = self.settings.tls_cert, self.settings.tls_key
         try:
-            self.context = certificate.context(self.settings.tls_cert, self.settings.tls_key)
+            end = certificate.check(*files)
+            self.context, self.certificate_end = certificate.load(*files), end
         except certificate.Unusable as error:
-            fault = str(error)
-        if fault and fault != self._certificate_fault:
-            self.log.put(record.of_fault(fault, record.WARNING))
-        self._certificate_fault = fault
-        return not fault
+            unusable = str(error)
+        if unusable and unusable != self.certificate_fault:
+            self.log.put(record.of_fault(unusable, record.WARNING))
+        self.certificate_fault = unusable
+        return not unusable

@@ -3,16 +3,16 @@
 It knows their names, defaults and limits. It must not know what they are used for.
 """
 
-from collections.abc import Mapping
 from ipaddress import IPv4Network, IPv6Network, ip_address, ip_network
 
-from null521.settings import EXPECTED, MAX_NUMBER, MAX_SECONDS, TABLE, Settings, Table
+from null521.settings import TABLE, Settings, Table
 
 MORE: Table = {
     "listen": ("places", "where to answer, if no socket is handed over; repeatable"),
     "max-connections": ("number", "connections open at once"),
     "max-per-client": ("number", "connections from one IPv4 address or one IPv6 /64"),
     "max-tls": ("number or 0", "of these, how many may use TLS; 0 is as many as memory allows"),
+    "memory-limit": ("number or 0", "octets of memory allowed; 0 is what the cgroup allows"),
     "log-budget": ("number", "octets of records a second, on average; the rest is summed up"),
     "exit-idle": ("seconds or 0", "exit after so long without a connection; 0 is never"),
     "grace": ("seconds or 0", "how long sessions may still last after SIGTERM"),
@@ -25,13 +25,7 @@ class ServeSettings(Settings):
     """The settings of a server: those of a session, and those above."""
 
     table = TABLE | MORE
-    expected = EXPECTED | {
-        "places": "ADDRESS:PORT, [ADDRESS]:PORT, *:PORT for all addresses, or /PATH; or several",
-        "place": "ADDRESS:PORT, [ADDRESS]:PORT, *:PORT for all addresses, or nothing",
-        "seconds or 0": f"seconds, at most {MAX_SECONDS}",
-        "number or 0": f"a whole number, at most {MAX_NUMBER}",
-        "networks": "IP addresses or networks, as 192.0.2.1 or 2001:db8::/32, or nothing",
-    }
+    program = "null521 serve"
 
     def __init__(self) -> None:
         super().__init__()
@@ -39,6 +33,7 @@ class ServeSettings(Settings):
         self.max_connections = 10000
         self.max_per_client = 100
         self.max_tls = 0
+        self.memory_limit = 0
         self.log_budget = 24000
         self.exit_idle = 0.0
         self.grace = 5.0
@@ -92,7 +87,7 @@ def _is_path(kind: str, word: str) -> bool:
     return path and len(word.encode()) < 108  # unix(7)
 
 
-def read(arguments: list[str], environ: Mapping[str, str]) -> ServeSettings:
+def read(arguments: list[str], environ: dict[str, str]) -> ServeSettings:
     """The settings of a server."""
     settings = ServeSettings()
     settings.read(arguments, environ)

@@ -5,9 +5,11 @@ programs beside them.
 """
 
 import contextlib
+import fnmatch
 import importlib.util
 import json
 import os
+import re
 import subprocess
 import sys
 import time
@@ -162,6 +164,12 @@ class Namespaces:
         return found
 
 
+def concerns(entry: dict[str, Any], unit: str) -> bool:
+    """Whether the entry is by a unit of this name, where "*" stands for anything, or about it."""
+    names = (entry.get(key, "") for key in ("_SYSTEMD_UNIT", "UNIT"))
+    return any(fnmatch.fnmatchcase(name, unit) for name in names)
+
+
 class Journald(Namespaces):
     """journald, on the host's files but with a /run, /dev and /etc/machine-id of its own.
 
@@ -252,7 +260,8 @@ class Systemd(Counted):
     """systemd as process 1, on a temporary copy of the host's files.
 
     It starts none of the host's services. Inside, /srv/null521 is the tree, and /srv/python the
-    prefix of the Python that runs the tests. Cgroups, limits and journald are real.
+    prefix of the Python that runs the tests. Cgroups and journald are real, and so are limits,
+    unless enforces_limits says otherwise.
     """
 
     namespaces = ("--mount", "--net", "--pid", "--uts", "--ipc", "--cgroup")
@@ -274,7 +283,10 @@ class Systemd(Counted):
         mount -t tmpfs -o mode=1777 tmpfs root/tmp
         dev=root/dev
         {DEVICES}
-        if [ "$(stat -f -c %T /sys/fs/cgroup)" = cgroup2fs ]; then
+        version=$(/lib/systemd/systemd --version | sed 's/systemd \([0-9]*\).*/\1/; q')
+        # systemd 256 and later refuse version 1. Controllers that the host has given to that are
+        # then missing: see enforces_limits below.
+        if [ "$(stat -f -c %T /sys/fs/cgroup)" = cgroup2fs ] || [ "$version" -ge 256 ]; then
             mount -t cgroup2 cgroup2 root/sys/fs/cgroup
         else
             mount -t tmpfs -o mode=755 tmpfs root/sys/fs/cgroup
@@ -325,6 +337,54 @@ class Systemd(Counted):
             done = subprocess.run(words, check=False, capture_output=True)
             return done.stdout.strip() in (b"running", b"degraded")
         return False
+
+    @property
+    def enforces_limits(self) -> bool:
+        """Whether its systemd has the controllers for MemoryMax= and TasksMax=.
+
+        Not if it refuses the version of cgroups to which the host has given them: see above.
+        """
+        files = ["/sys/fs/cgroup/memory", "/sys/fs/cgroup/cgroup.controllers"]
+        found = self.run(["cat", *files], check=False, capture_output=True)
+        return b"Is a directory" in found.stderr or b"memory" in found.stdout
+
+    def entries_of(self, unit: str, *matches: str) -> list[dict[str, Any]]:
+        """The entries by the units of this name, in which "*" stands for anything, or about them.
+
+        journalctl -u fails if no unit in the journal is of that name.
+        """
+        return [entry for entry in self.entries(*matches) if concerns(entry, unit)]
+
+    def warnings(self, unit: str) -> list[str]:
+        """What the unit or systemd has warned of, but for limits that cannot be enforced here.
+
+        Also what null521 says if its unit is not known: journald looks a sender's unit up in /proc,
+        where a process this short may be gone by then.
+        """
+        found = [
+            entry["MESSAGE"]
+            for entry in self.entries("-p", "warning")
+            if concerns(entry, unit)
+            or ("_SYSTEMD_UNIT" not in entry and entry.get("SYSLOG_IDENTIFIER") == "null521")
+        ]
+        if not self.enforces_limits:  # systemd 258 and later miss the controller
+            found = [line for line in found if "Failed to read pids.max" not in line]
+        return found
+
+    def memory(self, unit: str) -> int:
+        """Octets that the unit's processes use now, as the kernel counts them for MemoryMax=.
+
+        Where that is not enforced: what they have in RAM, less what they share with others.
+        """
+        if self.enforces_limits:
+            words = ["systemctl", "show", "--value", "--property=MemoryCurrent", unit]
+            return int(self.output(*words))
+        group = self.output("systemctl", "show", "--value", "--property=ControlGroup", unit).strip()
+        script = "cat $(sed 's|.*|/proc/&/smaps_rollup|' \"/sys/fs/cgroup$1/cgroup.procs\")"
+        rollups = self.output("sh", "-c", script, "sh", group)
+        private = re.findall(r"^Private_(?:Clean|Dirty): +(\d+) kB$", rollups, re.M)
+        assert private, rollups
+        return sum(map(int, private)) * 1024
 
     def make(self, target: str) -> None:
         """Run make with this target inside, for the Python that runs the tests."""

@@ -22,6 +22,7 @@ from helpers.program import TEST_TIMEOUT
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from null521.check import probe
 from null521.check.cli import NO_DNSPYTHON, Place, ask
 
 TREE = Path(__file__).parents[2]
@@ -45,6 +46,13 @@ CODES = {
 }
 COMMAND = [sys.executable, "-m", "null521", "check"]
 REFUSED = "521 5.3.2 h.example is configured NOT to accept any mail."
+# What is printed about each place at which null521 refuses, besides the answer.
+REMARKS = {
+    "greeting": ": some senders queue mail that is refused at greeting: ",
+    "helo": ": some senders queue mail that is refused at helo: ",
+    "mail": ": STARTTLS is not offered, so senders that require TLS queue the mail; ",
+    "rcpt": ": STARTTLS is not offered, so senders that require TLS queue the mail; ",
+}
 UNNUMBERED = "521 h.example is configured NOT to accept any mail."
 
 
@@ -90,10 +98,14 @@ def handled(launcher: Path, *flags: str) -> Iterator[str]:
 
 @contextlib.contextmanager
 def served(address: str, *flags: str) -> Iterator[str]:
-    """An address where null521 serve answers, on a socket that it inherits as from inetd."""
+    """An address where null521 serve answers, on a socket that it inherits as from inetd.
+
+    "::" also answers over IPv4: localhost may be both.
+    """
     words = [sys.executable, "-m", "null521", "serve", "--hostname=h.example", "--log=none"]
     family = socket.AF_INET6 if ":" in address else socket.AF_INET
-    with socket.create_server((address, 0), family=family) as server:
+    both = address == "::"
+    with socket.create_server((address, 0), family=family, dualstack_ipv6=both) as server:
         process = subprocess.Popen([*words, *flags], cwd=TREE, stdin=server.fileno())
         with process:
             try:
@@ -174,8 +186,18 @@ def test_a_handler_in_each_stage(launcher: Path, stage: str) -> None:
     with handled(launcher, f"--refuse-at={stage}") as place:
         status, said = check(place)
         document = found(place)
+        strict, _ = check("--strict", place)
     text = UNNUMBERED if stage in ("greeting", "helo") else REFUSED
-    assert (status, said) == (0, f"{place} refuses at {stage}: '{text}'\n")
+    answer, remark = said.splitlines()
+    assert (status, answer) == (0, f"{place} refuses at {stage}: '{text}'")
+    assert remark.startswith(f"127.0.0.1{REMARKS[stage]}")
+    assert document["faults"] == [remark]
+    [found_remark] = document["remarks"]
+    if stage in ("greeting", "helo"):  # a status of its own tells it from 0, 1 and 2
+        assert (strict, found_remark["name"]) == (3, "refused-early")
+    else:
+        assert (strict, found_remark["name"]) == (0, "starttls-not-offered")
+    assert {sender.split()[0] for sender in found_remark["senders"]} >= {"OpenSMTPD"}
     at = document["at"]
     assert (at["stage"], at["not_refused"], at["hangs_up"]) == (stage, [], False)
     assert at["starttls"] is None
@@ -190,8 +212,9 @@ def test_a_server_in_each_stage(stage: str, address: str) -> None:
     with served(address, f"--refuse-at={stage}") as place:
         status, said = check(place)
     text = UNNUMBERED if stage in ("greeting", "helo") else REFUSED
-    assert (status, said.endswith(f" refuses at {stage}: '{text}'\n")) == (0, True)
-    assert said.count("\n") == 1
+    answer, remark = said.splitlines()
+    assert (status, answer.endswith(f" refuses at {stage}: '{text}'")) == (0, True)
+    assert remark.startswith(f"{address}{REMARKS[stage]}")
 
 
 @pytest.mark.parametrize("stage", ["mail", "rcpt"])
@@ -326,10 +349,12 @@ def test_other_hosts(kind: str) -> None:
     with host(lines(*replies)) as place:
         found, said = check(place)
     separator = ": " if status == 2 else " "
-    assert (found, said.count("\n")) == (status, 1), said
-    assert said.startswith(f"{place}{separator}{words}")
+    answer, *remarks = said.splitlines()
+    assert (found, len(remarks)) == (status, status == 0), said
+    assert answer.startswith(f"{place}{separator}{words}")
+    assert all(remark.startswith("127.0.0.1: ") for remark in remarks)
     assert said.isascii()
-    assert said.rstrip("\n").isprintable()
+    assert said.replace("\n", "").isprintable()
 
 
 def test_no_message_is_sent() -> None:
@@ -364,7 +389,8 @@ def test_replies_octet_by_octet() -> None:
                 lines.readline()
 
     with host(answer) as place:
-        assert check(place) == (0, f"{place} refuses at rcpt: '521 no'\n")
+        status, said = check(place)
+    assert (status, said.splitlines()[0]) == (0, f"{place} refuses at rcpt: '521 no'")
 
 
 def test_silence_after_the_refusal() -> None:
@@ -471,6 +497,21 @@ def test_a_host_that_refuses_only_in_clear_text(pair: tuple[str, str]) -> None:
     with host(IN_CLEAR, securing(pair, "250 h", "250 ok", "250 ok", "221 h")) as place:
         words = "refuses at rcpt: '521 no'; but under TLS it accepts mail: its reply to RCPT is"
         assert check(place) == (1, f"{place} {words} '250 ok'\n")
+
+
+def test_the_chain_of_certificates(pair: tuple[str, str], tmp_path: Path) -> None:
+    """All that the host sends, its own first: TLSA records may be about any of them."""
+    cert, key = pair
+    other, _ = make(tmp_path)
+    chain = tmp_path / "chain.pem"
+    chain.write_text(Path(cert).read_text() + Path(other).read_text())
+    for path, names in ((cert, [cert]), (str(chain), [cert, other])):
+        with host(securing((path, key), *UNDER_TLS)) as place:
+            port = int(place.rpartition(":")[2])
+            found = probe.ask("127.0.0.1", port, "h.example", TEST_TIMEOUT, starttls=True)
+        pems = [Path(name).read_text() for name in names]
+        assert found.chain == tuple(map(ssl.PEM_cert_to_DER_cert, pems))
+        assert found.tls is not None
 
 
 def test_clear_text_after_the_reply_to_starttls(pair: tuple[str, str]) -> None:
@@ -591,12 +632,10 @@ def test_json_is_bounded() -> None:
 
 def test_the_launcher(launcher: Path) -> None:
     """It ends the process without Python's own flush of standard output."""
-    with served("127.0.0.1", "--refuse-at=rcpt") as place:
-        status, said = check(place, command=[str(launcher), "check"])
-        assert (status, said.count("refuses at rcpt")) == (0, 1)
-        named = place.replace("[127.0.0.1]", "localhost")
-        status, said = check(named, command=[str(launcher), "check"])
-        assert (status, said.count("refuses at rcpt")) == (0, 1)
+    with served("::", "--refuse-at=rcpt") as place:
+        for host in ("[127.0.0.1]", "localhost"):
+            status, said = check(place.replace("[::]", host), command=[str(launcher), "check"])
+            assert (status, said.count("refuses at rcpt")) == (0, 1)
 
 
 def test_output_that_cannot_be_written(launcher: Path) -> None:
@@ -614,13 +653,14 @@ def test_output_that_cannot_be_written(launcher: Path) -> None:
 def test_without_dnspython() -> None:
     """It is not needed for an address; for a name, a line says that DNS was not asked."""
     command = without("dns", "rich")
-    with served("127.0.0.1", "--refuse-at=rcpt") as place:
-        assert check(place, command=command)[1].count("\n") == 1
-        name = place.replace("[127.0.0.1]", "localhost")
+    with served("::", "--refuse-at=rcpt") as place:
+        assert "DNS" not in check(place.replace("[::]", "[127.0.0.1]"), command=command)[1]
+        name = place.replace("[::]", "localhost")
+        status, without_dns = check("--no-dns", name, command=command)
+        assert (status, without_dns.count("refuses at rcpt"), "DNS" in without_dns) == (0, 1, False)
         status, said = check(name, command=command)
-        assert (status, said.splitlines()[1:]) == (0, [f"DNS: {NO_DNSPYTHON}"])
-        status, said = check("--no-dns", name, command=command)
-        assert (status, said.count("\n")) == (0, 1)
+        assert (status, said.splitlines()[-1]) == (0, f"DNS: {NO_DNSPYTHON}")
+        assert said.count("\n") == without_dns.count("\n") + 1
     words = [*command, "--resolver=127.0.0.1", "localhost"]
     done = subprocess.run(words, cwd=TREE, capture_output=True, check=False)
     assert (done.returncode, NO_DNSPYTHON in done.stderr.decode()) == (64, True)
@@ -633,7 +673,7 @@ def test_a_check_of_an_address_imports_nothing_slow() -> None:
         done = subprocess.run([*words, place], cwd=TREE, capture_output=True, check=True)
     imported = {line.split(b"|")[-1].strip() for line in done.stderr.splitlines()}
     assert b"null521.check.probe" in imported
-    assert not imported & {b"dns", b"rich", b"ssl", b"asyncio", b"logging"}
+    assert not imported & {b"dns", b"rich", b"ssl", b"hashlib", b"asyncio", b"logging"}
 
 
 def test_interrupt() -> None:
@@ -659,7 +699,11 @@ def test_interrupt() -> None:
 
 PLACE = "argument HOST[:PORT]: "
 NO_PORT = f"{PLACE}the port must be 1 to 65535; give HOST[:PORT], not a URL"
-NO_SECONDS = "argument --timeout: must be more than 0 and at most 600"
+NO_SECONDS = "argument --timeout: must be seconds, more than 0 and at most 600"
+
+
+def url(shown: str) -> str:
+    return f"{PLACE}'{shown}': give HOST[:PORT], not a URL"
 
 
 def no_name(shown: str) -> str:
@@ -678,9 +722,17 @@ LONG = ["x" * 64 + ".example", ".".join(["x" * 60] * 5)]
         (["[::1]:65536"], NO_PORT),
         ([""], no_name("''")),
         (["h:0"], NO_PORT),
-        (["http://h"], NO_PORT),
-        (["http://h/"], NO_PORT),
-        (["https://h:25/"], no_name("'https://h:25/'")),
+        (["http://h"], url("http://h")),
+        (["http://h/"], url("http://h/")),
+        (["https://h:25/"], url("https://h:25/")),
+        (["smtp://" + "h" * 60], url("smtp://" + "h" * 53)),
+        (["h:25/"], NO_PORT),
+        (["root@h"], no_name("'root@h'")),
+        (["--timeout=10s", "h"], NO_SECONDS),
+        (
+            ["--resolver=https://h", "h"],
+            "argument --resolver: 'https://h': give HOST[:PORT], not a URL",
+        ),
         (["a..b"], no_name("'a..b'")),
         (["a b"], no_name("'a b'")),
         (["h\x1b"], no_name(r"'h\x1b'")),
@@ -724,5 +776,6 @@ def test_help() -> None:
     assert (status, said.startswith("usage: null521 check ")) == (0, True)
     assert "Exit status: 0 if the host refuses" in said
     assert " ".join(said.split()).endswith(
-        "2 if undetermined; 64 for a usage error; DNS does not change it."
+        "2 if undetermined; 64 for a usage error; DNS does not change it. "
+        "With --strict: 3 instead of 0 if a fault is found."
     )

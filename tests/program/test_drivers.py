@@ -21,7 +21,7 @@ from helpers.program import (
 
 TRANSCRIPTS = sorted(Path(__file__).parents[1].glob("unit/transcripts/*.txt"))
 
-# How long after its bound a session may last: the goodbye waits 2 s for the client, and a busy
+# How long after its bound a session may last: lingering waits 2 s for the client, and a busy
 # machine is not to fail the tests.
 GRACE = 8.0
 
@@ -191,7 +191,7 @@ def test_a_slow_reader_has_all_its_replies(driver: Driver) -> None:
         assert to.ending() == "quit"
 
 
-def test_drip_feeding_the_goodbye_does_not_stretch_it(driver: Driver) -> None:
+def test_drip_feeding_does_not_stretch_lingering(driver: Driver) -> None:
     start = time.monotonic()
     with driver() as to:
         to.client.sendall(b"QUIT\r\n")

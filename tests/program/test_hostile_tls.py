@@ -1,7 +1,7 @@
 """What a hostile client of TLS, a damaged certificate or a fault of ours can do: nothing.
 
 By each driver: every client has its record and its ending, every process the status 0, and a client
-beside the hostile one is refused as ever.
+beside the hostile one is refused as before.
 """
 
 import contextlib
@@ -546,6 +546,14 @@ def greeting(self, count=[]):
     return real['greeting'](self)
 session.Session.receive, session.Session.refusal = receive, refusal
 session.Session.greeting = greeting
+if {when!r} == 'record':
+    from null521 import record
+    real_record = record.of_session
+    def of_session(session, *rest):
+        if session.helo == b'boom':
+            raise {error}
+        return real_record(session, *rest)
+    record.of_session = of_session
 if {when!r} == 'tls':
     from null521 import tls
     def broken(self, octets):
@@ -559,7 +567,7 @@ ERRORS = ["AttributeError('none\\udcff\\n')", "MemoryError()", "RecursionError()
 def faulty(
     request: pytest.FixtureRequest, launcher: Path, tmp_path: Path
 ) -> Iterator[Callable[..., Driver]]:
-    """A driver with such a fault in it; with a server, a second client is refused as ever."""
+    """A driver with such a fault in it; with a server, a second client is refused as before."""
 
     with contextlib.ExitStack() as running:
 
@@ -632,6 +640,14 @@ def test_a_session_that_cannot_say_its_last_word(faulty: Callable[..., Driver]) 
         to.client.sendall(b"HELO boom\r\n")
         assert to.read_all() == GREETING + b"250 h.example\r\n"
         assert_told_of_fault(to.record(), "Refused 127.0.0.1 (boom); fault after 1 command,")
+
+
+@pytest.mark.parametrize("error", ERRORS)
+def test_a_session_whose_record_fails(faulty: Callable[..., Driver], error: str) -> None:
+    with faulty("record", error, "--refuse-at=rcpt")() as to:
+        to.client.sendall(b"HELO boom\r\nQUIT\r\n")
+        assert to.read_all() == GREETING + b"250 h.example\r\n221 h.example\r\n"
+        assert_told_of_fault(to.record(), "Refused 127.0.0.1; fault")
 
 
 def test_a_session_that_fails_under_tls(

@@ -6,10 +6,11 @@ import socket
 import ssl
 import sys
 import time
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
-from helpers.certificates import make
+from helpers.certificates import dates, make
 from helpers.program import (
     GREETING,
     MAIN,
@@ -34,11 +35,18 @@ from helpers.serve import (
 
 from null521.record import ENDINGS, MISCONFIGURED, SUMMED
 from null521.record import REFUSED as RECORD_OF_A_SESSION
+from null521.serve.clients import OCTETS
+
+
+def in_session(port: int) -> float:
+    found = samples(port)
+    states = ("clear", "handshake", "secured")
+    return sum(found["null521_open_connections", state] for state in states)
 
 
 def wait_until_open(port: int, count: int) -> None:
     deadline = time.monotonic() + TEST_TIMEOUT
-    while samples(port)["null521_open_connections", ""] != count:
+    while in_session(port) != count:
         assert time.monotonic() < deadline
         time.sleep(0.02)
 
@@ -58,7 +66,7 @@ def leave(server: Server, ending: str) -> None:
 
 def test_a_hundred_sessions_add_up(port: int) -> None:
     flags = ["--refuse-at=rcpt", f"--metrics=127.0.0.1:{port}", "--max-per-client=20"]
-    flags += ["--idle-timeout=1", "--session-timeout=2", "--max-commands=5"]
+    flags += ["--idle-timeout=3", "--session-timeout=5", "--max-commands=5"]
     expected = {"quit": 25, "limit": 20, "eof": 10, "reset": 10, "proxy": 10}
     with Server(*flags, "--proxy-protocol=127.0.0.2") as server:
         for ending, count in expected.items():
@@ -68,7 +76,10 @@ def test_a_hundred_sessions_add_up(port: int) -> None:
         clients = [server.dial() for _ in range(25)]
         told = [client.recv(100) for client in clients]
         assert (told.count(GREETING), told.count(REFUSED)) == (20, 5)
-        assert samples(port)["null521_open_connections", ""] == 20
+        assert in_session(port) == 20
+        found = samples(port)
+        assert found["null521_connection_memory_bytes", "clear"] == 20 * OCTETS["clear"]
+        assert found["null521_connection_memory_bytes", "secured"] == 0
         restless = [client for client, said in zip(clients, told, strict=True) if said == GREETING]
         for client in restless[:3]:
             client.settimeout(0.3)
@@ -92,22 +103,24 @@ def test_a_hundred_sessions_add_up(port: int) -> None:
         assert found["null521_records_dropped_total", ""] == 0
         assert found["null521_session_seconds_count", ""] == 100
         assert found["null521_session_seconds_bucket", "+Inf"] == 100
-        assert found["null521_session_seconds_bucket", "0.5"] == 80
-        assert 17 * 1 + 3 * 2 <= found["null521_session_seconds_sum", ""] < 100
+        assert found["null521_session_seconds_bucket", "2.5"] == 80
+        assert 17 * 3 + 3 * 5 <= found["null521_session_seconds_sum", ""] < 100
         for client in clients:
             client.close()
         assert len(server.stop()) == 100
 
 
-def test_names_are_as_prometheus_has_them(port: int) -> None:
+def test_names_are_as_prometheus_has_them(port: int, tmp_path: Path) -> None:
     """https://prometheus.io/docs/practices/naming/, and what `promtool check metrics` asks for."""
-    with Server(f"--metrics=127.0.0.1:{port}") as server:
+    cert, key = make(tmp_path)
+    flags = [f"--metrics=127.0.0.1:{port}", f"--tls-cert={cert}", f"--tls-key={key}"]
+    with Server(*flags) as server:
         found = families(port)
         server.stop()
     ours = [family for family in found if family.name.startswith("null521_")]
     others = [family.name for family in found if family not in ours]
     assert all(name.startswith("process_") for name in others)
-    assert len(ours) == len({family.name for family in ours}) == 8
+    assert len(ours) == len({family.name for family in ours}) == 17
     for family in ours:
         assert re.fullmatch(r"[a-z0-9]+(_[a-z]+)+", family.name)
         assert family.documentation.endswith(".")
@@ -128,7 +141,7 @@ def test_ready_until_it_stops(port: int) -> None:
             server.process.terminate()
             wait_until_it_stops_listening(server)
             assert get(port, "/ready") == (503, "stopping\n")
-            assert samples(port)["null521_open_connections", ""] == 1
+            assert in_session(port) == 1
         assert server.rest()[-1]["ending"] == "eof"
 
 
@@ -272,7 +285,11 @@ def test_connections_under_tls_are_counted_by_state(port: int, tmp_path: Path) -
 
     def counted() -> list[float]:
         found = samples(port)
-        return [found["null521_tls_connections", state] for state in ("handshake", "secured")]
+        return [found["null521_open_connections", state] for state in ("handshake", "secured")]
+
+    def ended() -> list[float]:
+        found = samples(port)
+        return [found["null521_tls_handshakes_total", result] for result in ("done", "failed")]
 
     with Server(f"--metrics=127.0.0.1:{port}", *flags) as server:
         assert counted() == [0, 0]
@@ -287,7 +304,93 @@ def test_connections_under_tls_are_counted_by_state(port: int, tmp_path: Path) -
                 assert secured.recv(100).startswith(b"250 ")
                 assert counted() == [0, 1]
         wait_until_open(port, 0)
-        assert counted() == [0, 0]
+        assert (counted(), ended()) == ([0, 0], [1, 0])
+        with server.dial() as client:
+            client.sendall(b"STARTTLS\r\n")
+            said = b""
+            while not said.endswith(b"TLS\r\n"):
+                said += client.recv(100)
+            client.sendall(b"no TLS at all\r\n")
+            Served(client, server).read_all()
+        wait_until_open(port, 0)
+        assert (counted(), ended()) == ([0, 0], [1, 1])
+        server.stop()
+
+
+def test_the_certificate_and_its_end(port: int, tmp_path: Path) -> None:
+    """Of the one in use; and whether there is one, where there should be."""
+
+    def told(*flags: str) -> tuple[float | None, float | None]:
+        with Server(f"--metrics=127.0.0.1:{port}", *flags) as server:
+            found = samples(port)
+            server.stop()
+        names = ("null521_certificate_usable", "null521_certificate_expiry_timestamp_seconds")
+        usable, end = (found.get((name, "")) for name in names)
+        return usable, end
+
+    cert, key = make(tmp_path)
+    flags = [f"--tls-cert={cert}", f"--tls-key={key}"]
+    end = datetime.strptime(dates(cert)[1], "%Y%m%d%H%M%SZ").replace(tzinfo=UTC)
+    assert told(*flags) == (1, end.timestamp())
+    assert told() == (None, None)
+    Path(key).write_text("")
+    assert told(*flags) == (0, None)
+    assert told(flags[0]) == (0, None)
+
+
+RETRIES_AT_ONCE = """
+from null521.serve import tries
+tries.APART = 0.0
+"""
+
+
+@DRIVERS
+def test_senders_that_retry_are_counted(port: int, words: tuple[str, ...]) -> None:
+    """Without the minute that has to pass between two tries."""
+    *start, code = words
+    hasty = (*start, code.replace("from null521.cli", RETRIES_AT_ONCE + "from null521.cli"))
+
+    def told() -> list[float]:
+        found = samples(port)
+        names = ("mail_sessions_total", "mail_retries_total", "retrying_senders")
+        return [found[f"null521_{name}", ""] for name in names]
+
+    def send(server: Server, said: bytes, source: str) -> None:
+        with server.dial(source) as client:
+            client.sendall(said + b"QUIT\r\n")
+            Served(client, server).read_all()
+
+    mail = b"EHLO x\r\nMAIL FROM:<%b>\r\nRCPT TO:<b@h.example>\r\n"
+    flags = [f"--metrics=127.0.0.1:{port}", "--refuse-at=rcpt"]
+    with Server(*flags, words=hasty) as server:
+        assert told() == [0, 0, 0]
+        for _ in range(4):
+            send(server, b"EHLO x\r\n", "127.0.0.3")
+        assert told() == [0, 0, 0]
+        for number, counts in enumerate(([1, 0, 0], [2, 1, 0], [3, 2, 1], [4, 3, 1]), 1):
+            send(server, mail % b"a@b.c", f"127.0.0.{number}")
+            assert told() == counts
+        send(server, mail % b"a@b.c", "127.0.1.1")
+        send(server, mail % b"", "127.0.0.1")
+        assert told() == [6, 3, 1]
+        assert len(server.stop()) == 10
+
+
+def test_limits_are_shown(port: int) -> None:
+    flags = ["--max-connections=50", "--max-per-client=7", "--max-tls=9"]
+    with Server(f"--metrics=127.0.0.1:{port}", "--memory-limit=300000000", *flags) as server:
+        found = samples(port)
+        server.stop()
+    limits = [found["null521_limit_connections", flag[2:].partition("=")[0]] for flag in flags]
+    assert limits == [50, 7, 9]
+    assert found["null521_memory_limit_bytes", ""] == 300_000_000
+    assert 10_000_000 < found["process_resident_memory_bytes", ""] < 300_000_000
+    assert found["null521_records_waiting_bytes", ""] == 0
+
+
+def test_tls_is_for_half_of_the_memory_limit(port: int) -> None:
+    with Server(f"--metrics=127.0.0.1:{port}", "--memory-limit=268435456") as server:
+        assert samples(port)["null521_limit_connections", "max-tls"] == 2048
         server.stop()
 
 

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from helpers.podman import GENERATOR, Podman
+from helpers.podman import GENERATOR, Commands, NewerPodman, Podman
 
 SAID = b"EHLO mx.b.c\r\nMAIL FROM:<a@b.c>\r\nRCPT TO:<x@y>\r\nQUIT\r\n"
 REFUSAL = "521 5.3.2 ntp.example is configured NOT to accept any mail.\r\n"
@@ -102,7 +102,7 @@ def test_what_is_in_the_image(podman: Podman, capsys: pytest.CaptureFixture[str]
     listed = podman.output("podman", "run", *options, "null521", "-c", LIST_FILES)
     modes = {path: int(mode) for mode, path in (line.split(" ", 1) for line in listed.splitlines())}
     programs = {path for path in modes if path.startswith(("/bin/", "/sbin/", "/usr/bin/"))}
-    assert programs == {"/usr/bin/python3", "/usr/bin/python3.11"}
+    assert programs == {"/usr/bin/python3", "/usr/bin/python3.13"}
     for path, mode in modes.items():
         assert stat.S_ISLNK(mode) or not mode & (stat.S_ISUID | stat.S_ISGID | stat.S_IWOTH), path
 
@@ -224,8 +224,33 @@ def test_compose(podman: Podman) -> None:
     assert podman.inspect("units_null521_1") == {}
 
 
+# The application of the sidecar. As process 1, busybox does not end by SIGTERM.
+WEB = """
+FROM debian:trixie-slim
+USER 65534:65534
+STOPSIGNAL SIGKILL
+CMD ["busybox", "httpd", "-f", "-p", "8080", "-h", "/etc"]
+"""
+
+
+@pytest.fixture(scope="module")
+def newer(tmp_path_factory: pytest.TempPathFactory) -> Iterator[NewerPodman]:
+    with NewerPodman(tmp_path_factory.mktemp("newer") / "host") as host:
+        assert "podman version 5." in host.output("podman", "--version")
+        host.build("null521", "/srv/null521")
+        yield host
+
+
+@pytest.fixture(params=["podman", "newer"])
+def player(request: pytest.FixtureRequest) -> Commands:
+    """podman of Debian 12 or later, as installed here, and of Debian 13."""
+    host = request.getfixturevalue(request.param)
+    assert isinstance(host, Commands)
+    return host
+
+
 @contextlib.contextmanager
-def played(podman: Podman, manifest: str) -> Iterator[None]:
+def played(podman: Commands, manifest: str) -> Iterator[None]:
     """`podman kube play`, which passes over what is not a Pod or a Deployment."""
     podman.run(["podman", "kube", "play", f"{UNITS}/{manifest}"], stdout=subprocess.DEVNULL)
     try:
@@ -234,26 +259,36 @@ def played(podman: Podman, manifest: str) -> Iterator[None]:
         podman.run(["podman", "kube", "down", f"{UNITS}/{manifest}"], stdout=subprocess.DEVNULL)
 
 
-def test_kubernetes_sidecar(podman: Podman) -> None:
+def test_kubernetes_sidecar(player: Commands) -> None:
     """Both containers of the Pod answer, each on its port of the one network."""
-    web = 'FROM debian:bookworm-slim\nCMD ["busybox", "httpd", "-f", "-p", "8080", "-h", "/etc"]\n'
-    podman.build("web", containerfile=web)
-    with played(podman, "kubernetes-sidecar.yaml"):
-        _, received = podman.dial(2525, SAID, within="web-web")
+    player.build("web", containerfile=WEB)
+    with played(player, "kubernetes-sidecar.yaml"):
+        _, received = player.dial(2525, SAID, within="web-web")
         assert REFUSAL.replace("ntp", "www") in received
-        _, received = podman.dial(8080, b"GET /hostname HTTP/1.0\r\n\r\n", within="web-null521")
+        _, received = player.dial(8080, b"GET /hostname HTTP/1.0\r\n\r\n", within="web-null521")
         assert "200 OK" in received
-        confined(podman.inspect("web-null521"))
+        confined(player.inspect("web-null521"))
+        assert player.inspect("web-web")["EffectiveCaps"] in ([], None)
 
 
-def test_kubernetes_deployment(podman: Podman) -> None:
+def test_kubernetes_deployment(player: Commands) -> None:
     """One Pod of it, with the metrics and the answer that its probe asks for."""
-    pod = "null521-pod-0-null521"
-    with played(podman, "kubernetes.yaml"):
-        _, received = podman.dial(2525, SAID, within=pod)
+    with played(player, "kubernetes.yaml"):
+        names = player.output("podman", "ps", "--format={{.Names}}").split()
+        (pod,) = (name for name in names if name.endswith("-null521"))
+        _, received = player.dial(2525, SAID, within=pod)
         assert REFUSAL.replace("ntp", "mail") in received
-        _, received = podman.dial(9521, b"GET /ready HTTP/1.0\r\n\r\n", within=pod)
+        _, received = player.dial(9521, b"GET /ready HTTP/1.0\r\n\r\n", within=pod)
         assert "200 OK" in received
-        _, received = podman.dial(9521, b"GET /metrics HTTP/1.0\r\n\r\n", within=pod)
+        _, received = player.dial(9521, b"GET /metrics HTTP/1.0\r\n\r\n", within=pod)
         assert 'null521_connections_total{ending="quit"} 1.0\n' in received
-        confined(podman.inspect(pod))
+        confined(player.inspect(pod))
+
+
+def test_read_only_without_capabilities(newer: NewerPodman) -> None:
+    """The README's command, with the newer podman; it ends when told to."""
+    with newer.container("bare", *BARE, "null521") as process:
+        _, received = newer.dial(2525, SAID, within="bare")
+        assert REFUSAL in received
+        newer.stop("bare")
+        assert clients(records(process)) == ["127.0.0.1"]

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from helpers.host import CODES, active, dial, shown
+from helpers.host import CODES, active, dial, everything, shown
 from helpers.namespaces import TREE, Systemd
 
 from null521 import __version__
@@ -71,13 +71,6 @@ def install(host: Systemd, package: Path) -> str:
     return dpkg(host, "--install", "/root/null521.deb")
 
 
-def everything(host: Systemd) -> set[str]:
-    """The paths of all files that a package could lay down."""
-    places = ["/etc", "/opt", "/root", "/usr", "/var", "/run/null521"]
-    words = ["find", *places, "-path", "/var/log/journal", "-prune", "-o", "-print"]
-    return set(host.run(words, check=False, capture_output=True).stdout.decode().splitlines())
-
-
 def test_lintian(package: Path) -> None:
     words = ["lintian", "--allow-root", "--pedantic", "--display-info", str(package)]
     done = subprocess.run(words, check=True, capture_output=True, text=True)
@@ -89,11 +82,16 @@ def test_the_version_is_that_of_the_program(package: Path) -> None:
 
 
 def test_from_installing_to_purging(host: Systemd, package: Path) -> None:
-    before = everything(host)
+    before = everything(host, "/run/null521")
     assert "null521" not in install(host, package)
     assert host.output("null521", "--version") == f"null521 {__version__}\n"
     for page in (TREE / "docs" / "man").iterdir():
         assert "/usr/share/man/" in host.output("man", "--where", page.stem)
+    # dpkg on a host without documentation leaves them out, so look into the package itself.
+    listed = subprocess.run(["dpkg", "--contents", package], check=True, capture_output=True)
+    for path in [*(TREE / "docs").glob("*.*"), *(TREE / "docs/prometheus").iterdir()]:
+        name = f" ./usr/share/doc/null521/{path.relative_to(TREE)}\n"
+        assert name.encode() in listed.stdout, "missing, or compressed"
     assert host.output("stat", "-c", "%a %U", "/etc/null521/tls-key.pem") == "600 root\n"
     modules = host.output("find", PACKAGE, "-name", "*.py").splitlines()
     assert len(host.output("find", PACKAGE, "-name", "*.pyc").splitlines()) == len(modules)
@@ -119,7 +117,7 @@ def test_from_installing_to_purging(host: Systemd, package: Path) -> None:
     assert host.output("ls", "/etc/null521").split() == ["tls-cert.pem", "tls-key.pem"]
     dpkg(host, "--purge", "null521")
     # What has come to the machine itself in the meantime, host shows too: it is a copy on write.
-    left = {path for path in everything(host) - before if not os.path.lexists(path)}
+    left = {path for path in everything(host, "/run/null521") - before if not os.path.lexists(path)}
     assert left == {"/root/null521.deb"}
     assert "null521" not in host.output("systemctl", "list-unit-files")
 

@@ -74,7 +74,7 @@ def test_journald(journald: Journald, launcher: Path, log: str) -> None:
         "NULL521_DURATION_USEC": str(usec),
         "NULL521_ENDING": "quit",
     }
-    assert (entry["PRIORITY"], entry["SYSLOG_IDENTIFIER"]) == ("6", "null521")
+    assert (entry["PRIORITY"], entry["SYSLOG_IDENTIFIER"]) == ("5", "null521")
     assert journald.entries("-t", "null521") == [entry]
 
 
@@ -94,7 +94,7 @@ def test_syslog(journald: Journald, launcher: Path) -> None:
     (entry,) = journald.wait_for(1, "-t", "null521")
     assert entry["MESSAGE"].startswith(LINE)
     facts = (entry["_TRANSPORT"], entry["SYSLOG_FACILITY"], entry["PRIORITY"])
-    assert facts == ("syslog", "2", "6")  # facility "mail", priority "info": syslog(3)
+    assert facts == ("syslog", "2", "5")  # facility "mail", priority "notice": syslog(3)
     assert int(entry["SYSLOG_PID"]) > 0
 
 
@@ -104,7 +104,7 @@ def test_json_and_stderr_and_none(journald: Journald, launcher: Path) -> None:
     assert time.strptime(line.pop("time"), "%Y-%m-%dT%H:%M:%S.%fZ")
     assert line.pop("duration_usec") > 0
     assert line == {
-        "priority": 6,
+        "priority": 5,
         "message_id": REFUSED,
         "client": "192.0.2.1",
         "client_port": 4711,

@@ -121,7 +121,7 @@ def test_journald(journald: Journald, name: str, transport: str) -> None:
         start, refused = journald.wait_for(2, "-t", "null521")
     assert start["MESSAGE"] == "Answering on 127.0.0.1:25"
     assert refused["MESSAGE"].startswith("Refused 127.0.0.1 (mx.b.c), mail from <a@b.c>, to <x@y>,")
-    assert (refused["_TRANSPORT"], refused["PRIORITY"]) == (transport, "6")
+    assert (refused["_TRANSPORT"], refused["PRIORITY"]) == (transport, "5")
     if name == "auto":
         assert refused["NULL521_CLIENT_PORT"] == str(number)
         assert refused["NULL521_RECIPIENT"] == ["x@y", "\\x00"]

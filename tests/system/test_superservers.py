@@ -4,24 +4,32 @@ Each runs beside a journald in namespaces of its own, on port 25, so that the li
 installed. scripts/prepare unpacks the superservers.
 """
 
+import re
+import shlex
 import subprocess
 import sys
+import textwrap
 import time
 from pathlib import Path
+from subprocess import DEVNULL, PIPE
 
 import pytest
+from helpers.certificates import make
 from helpers.namespaces import TEST_TIMEOUT, TREE, Journald
-from helpers.superservers import dial, serving
+from helpers.superservers import COMMANDS, dial, serving
 
 from null521.record import MISCONFIGURED, REFUSED
 
 UNPACKED = TREE / "build" / "superservers"
+OPERATING = TREE / "docs" / "operating.md"
 INETD = str(UNPACKED / "openbsd-inetd/usr/sbin/inetd")
 INETUTILS = str(UNPACKED / "inetutils-inetd/usr/sbin/inetutils-inetd")
 XINETD = str(UNPACKED / "xinetd/usr/sbin/xinetd")
 TCPSERVER = str(UNPACKED / "ucspi-tcp/usr/bin/tcpserver")
 TCPSERVER6 = str(UNPACKED / "ucspi-tcp-ipv6/usr/bin/tcpserver")
+TCPSVD = str(UNPACKED / "ipsvd/usr/bin/tcpsvd")
 SOCAT = str(UNPACKED / "socat/usr/bin/socat")
+STUNNEL = str(UNPACKED / "stunnel4/usr/bin/stunnel4")
 NCAT = str(UNPACKED / "ncat/usr/bin/ncat")
 ACTIVATE = "systemd-socket-activate"
 
@@ -58,6 +66,16 @@ def example(launcher: Path, name: str, stage: str, ipv6: str = "") -> str:
     return text if runs_as_nobody(launcher) else text.replace("nobody", "root")
 
 
+def documented(program: str, executable: str, launcher: Path) -> list[str]:
+    """The line of docs/operating.md for that program."""
+    line = re.search(rf"(?m)^    {program} .*$", OPERATING.read_text())
+    assert line
+    text = line[0].replace("/usr/local/bin/null521", str(launcher))
+    if not runs_as_nobody(launcher):
+        text = text.replace("nobody", "root").replace("65534", "0")
+    return [executable, *shlex.split(text)[1:]]
+
+
 def command(name: str, launcher: Path, host: str, stage: str, folder: Path) -> list[str]:
     """The command that makes this superserver answer on port 25."""
     conf = folder / "conf"
@@ -73,8 +91,10 @@ def command(name: str, launcher: Path, host: str, stage: str, folder: Path) -> l
         "openbsd-inetd": [INETD, "-i", str(conf)],
         "inetutils-inetd": [INETUTILS, "-d", str(conf)],
         "xinetd": [XINETD, "-dontfork", "-f", str(conf), "-pidfile", str(folder / "pid")],
-        "tcpserver": [TCPSERVER, "-R", "-H", "-l", "0", "-c", "64", "0", "25", *program],
-        "tcpserver-ipv6": [TCPSERVER6, "-R", "-H", "-l", "0", "-c", "64", host, "25", *program],
+        "tcpserver": documented("tcpserver", TCPSERVER, launcher),
+        "tcpserver-ipv6": documented("tcpserver", TCPSERVER6, launcher),
+        "tcpsvd": documented("tcpsvd", TCPSVD, launcher),
+        "socat documented": documented("socat", SOCAT, launcher),
         "socket-activate --inetd": [ACTIVATE, "--accept", "--inetd", "-l", listen, *program],
         "socket-activate": [ACTIVATE, "--accept", "-l", listen, *program],
         "socat nofork": [SOCAT, socat, f"EXEC:{' '.join(program)},nofork"],
@@ -86,8 +106,11 @@ def command(name: str, launcher: Path, host: str, stage: str, folder: Path) -> l
 
 NAMES = ["openbsd-inetd", "inetutils-inetd", "xinetd", "tcpserver", "tcpserver-ipv6", "ncat"]
 NAMES += ["socket-activate --inetd", "socket-activate", "socat nofork", "socat", "socat pipes"]
+NAMES += ["socat documented", "tcpsvd"]
 BOTH = [(name, host) for name in NAMES for host in ("127.0.0.1", "::1")]
-BOTH.remove(("tcpserver", "::1"))  # IPv4 only
+BOTH = [both for both in BOTH if both not in (("tcpserver", "::1"), ("tcpsvd", "::1"))]  # IPv4 only
+UNPRIVILEGED = ["openbsd-inetd", "inetutils-inetd", "xinetd"]
+UNPRIVILEGED += ["tcpserver", "tcpserver-ipv6", "tcpsvd", "socat documented"]
 
 
 def codes(received: str) -> list[int]:
@@ -109,8 +132,44 @@ def test_it_refuses_the_mail_and_records_the_client(
             assert (entry["NULL521_CLIENT"], entry["NULL521_CLIENT_PORT"]) == (host, str(port))
             assert (entry["NULL521_SENDER"], entry["NULL521_RECIPIENT"]) == ("a@b.c", "x@y")
             assert entry["NULL521_ENDING"] == "quit"
-            if "nobody" in (tmp_path / "conf").read_text() and "inetd" in name.split()[0]:
+            if name in UNPRIVILEGED and runs_as_nobody(launcher):
                 assert entry["_UID"] == "65534"
+
+
+def test_the_line_of_the_readme_for_tcpserver_is_the_same() -> None:
+    line = re.search(r"(?m)^    tcpserver .*$", OPERATING.read_text())
+    assert line
+    assert f"{line[0]}\n" in (TREE / "README.md").read_text()
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "::1"])
+def test_stunnel_names_the_client_behind_its_own_connection(
+    journald: Journald, launcher: Path, tmp_path: Path, host: str
+) -> None:
+    """With one client after another, each from an address and port of its own."""
+    found = re.search(r"(?m)^    setuid = nobody\n(?:    .*\n)+", OPERATING.read_text())
+    assert found
+    text = textwrap.dedent(found[0]).replace(":::465", ":::25")
+    cert, key = make(tmp_path)
+    text = text.replace("/etc/null521/tls-cert.pem", str(cert))
+    text = text.replace("/etc/null521/tls-key.pem", str(key))
+    text = text.replace("/usr/local/bin/null521", str(launcher))
+    if not runs_as_nobody(launcher):
+        text = text.replace("nobody", "root").replace("nogroup", "root")
+    conf = tmp_path / "stunnel.conf"
+    conf.write_text(f"foreground = yes\npid =\nsyslog = no\n{text}")
+    with serving(journald, [STUNNEL, str(conf)]):
+        for attempt, client in enumerate(["127.0.0.2", "127.0.0.3"], 1):
+            client = host if ":" in host else client
+            port = 40000 + attempt
+            words = ["openssl", "s_client", "-quiet", "-bind", f"[{client}]:{port}"]
+            words += ["-connect", f"[{host}]:25"]
+            given = {"input": COMMANDS.encode(), "timeout": TEST_TIMEOUT}
+            done = journald.run(words, stdout=PIPE, stderr=DEVNULL, **given)
+            assert codes(done.stdout.decode()) == CODES["rcpt"]
+            entry = journald.wait_for(attempt, f"MESSAGE_ID={REFUSED}")[-1]
+            named = (entry["NULL521_CLIENT"], entry["NULL521_CLIENT_PORT"])
+            assert named == (client, str(port))
 
 
 @pytest.mark.parametrize("stage", ["greeting", "helo", "mail"])

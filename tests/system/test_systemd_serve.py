@@ -4,15 +4,28 @@ import contextlib
 import re
 import subprocess
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 
 import pytest
-from helpers.host import CODES, SAID, active, beside, dial, explained, flood, settings, shown, unset
-from helpers.namespaces import TEST_TIMEOUT, TREE, Systemd
+from helpers.host import (
+    CODES,
+    SAID,
+    active,
+    beside,
+    dial,
+    explained,
+    flood,
+    settings,
+    shown,
+    unset,
+    until,
+)
+from helpers.namespaces import TREE, Systemd
 
 from null521.record import ENDINGS, MISCONFIGURED, REFUSED, STARTED
-from null521.serve.cli import TLS_OCTETS
+from null521.serve.clients import TLS_OCTETS
 
+LAUNCHER = "/usr/local/bin/null521"
 SOCKET, SERVICE = "null521-serve.socket", "null521-serve.service"
 # Connections at once from networks that have one already: all of max-connections but a sixteenth.
 PLACES = 10_000 - 10_000 // 16
@@ -78,13 +91,6 @@ def fresh(systemd: Systemd) -> Iterator[Systemd]:
     unset(systemd, SERVICE)
 
 
-def until(is_so: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + TEST_TIMEOUT
-    while not is_so():
-        assert time.monotonic() < deadline
-        time.sleep(0.05)
-
-
 def test_verify(systemd: Systemd) -> None:
     words = ["systemd-analyze", "verify", "--recursive-errors=yes", "--man=no"]
     paths = [f"/usr/local/lib/systemd/system/{unit}" for unit in (SOCKET, SERVICE)]
@@ -99,13 +105,21 @@ def test_exposure(systemd: Systemd) -> None:
     assert float(found[1]) <= 0.2
 
 
-def test_the_first_client_starts_it_and_the_records_name_them_all(fresh: Systemd) -> None:
+def test_the_first_client_starts_it_and_the_records_name_them_all(
+    fresh: Systemd, capsys: pytest.CaptureFixture[str]
+) -> None:
     assert active(fresh, SERVICE) == "inactive"
     ports = {}
     for host in ("127.0.0.1", "::1", "127.0.0.1"):
         ports[host], codes = dial(fresh, host)
         assert codes == CODES
     until(lambda: active(fresh, SERVICE) == "active")
+    begun, ready = (
+        int(shown(fresh, SERVICE, f"{name}TimestampMonotonic"))
+        for name in ("InactiveExit", "ActiveEnter")
+    )
+    with capsys.disabled():
+        print(f" active after {(ready - begun) / 1e6:.2f} s ", end="")
     entries = fresh.wait_for(3, f"MESSAGE_ID={REFUSED}")
     assert {e["NULL521_CLIENT"]: int(e["NULL521_CLIENT_PORT"]) for e in entries} == ports
     for entry in entries:
@@ -114,7 +128,7 @@ def test_the_first_client_starts_it_and_the_records_name_them_all(fresh: Systemd
         assert entry["_SYSTEMD_UNIT"] == SERVICE
         assert 61184 <= int(entry["_UID"]) <= 65519  # a dynamic user: systemd.exec(5)
     # Neither warnings, nor a traceback: systemd's lines and ours.
-    assert fresh.entries("-p", "warning", "-u", SERVICE) == []
+    assert fresh.warnings(SERVICE) == []
 
 
 def test_journalctl_explains_every_record(fresh: Systemd) -> None:
@@ -150,6 +164,34 @@ def test_starttls_with_the_certificate_that_make_install_made(fresh: Systemd) ->
     assert (entry["NULL521_TLS"], entry["NULL521_HELO"]) == ("TLSv1.3", "y")
 
 
+def test_a_certificate_of_ones_own_by_the_drop_in_of_the_documentation(fresh: Systemd) -> None:
+    """Its lines replace those of the unit; after a renewal, a restart takes the new one."""
+    _, _, text = (TREE / "docs/operating.md").read_text().partition("### A certificate of your own")
+    lines = re.findall(r"^    (\w+=.*)$", text.partition("\n### ")[0], re.M)
+    cert, key = (line.partition(":")[2] for line in lines)
+    restart = re.search(r"^    (systemctl try-restart .*)$", text, re.M)
+    assert restart
+
+    def renew(name: str) -> None:
+        fresh.run(["mkdir", "--parents", cert.rpartition("/")[0]])
+        words = "openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes"
+        files = ["-subj", f"/CN={name}", "-out", cert, "-keyout", key]
+        fresh.run([*words.split(), *files], check=True)
+
+    def subject() -> str:
+        words = "openssl s_client -starttls smtp -connect 127.0.0.1:25 </dev/null 2>/dev/null"
+        return fresh.output("sh", "-c", f"timeout 20 {words} | openssl x509 -noout -subject")
+
+    renew("first.example")
+    settings(fresh, SERVICE, *lines)
+    assert "first.example" in subject()
+    renew("second.example")
+    assert "first.example" in subject()
+    fresh.run(restart[1].split(), check=True)
+    assert "second.example" in subject()
+    assert fresh.warnings(SERVICE) == []
+
+
 def test_a_server_that_hangs_is_started_anew(fresh: Systemd) -> None:
     settings(fresh, SERVICE, "WatchdogSec=1")
     dial(fresh)
@@ -157,8 +199,49 @@ def test_a_server_that_hangs_is_started_anew(fresh: Systemd) -> None:
     fresh.run(["kill", "-STOP", pid])
     assert dial(fresh)[1] == CODES  # by the next one: the client has waited for it
     assert shown(fresh, SERVICE, "MainPID") != pid
-    said = fresh.output("journalctl", "--quiet", "-u", SERVICE)
-    assert "Watchdog timeout" in said
+    assert any("Watchdog timeout" in entry["MESSAGE"] for entry in fresh.entries_of(SERVICE))
+
+
+def test_without_systemd_python(fresh: Systemd) -> None:
+    """As on a host that lacks it: the launcher adds no directory in which it could be."""
+    settings(fresh, SERVICE, "WatchdogSec=1")
+    fresh.run(["cp", "--preserve", LAUNCHER, "/root/launcher"])
+    fresh.run(["sed", "--in-place", "/^sys.path += (/,/^)/d", LAUNCHER])
+    assert "dist-packages" not in fresh.output("cat", LAUNCHER)
+    words = [
+        fresh.output("head", "--lines=1", LAUNCHER).split()[0][2:],
+        "-IS",
+        "-c",
+        "import systemd",
+    ]
+    assert fresh.run(words, check=False, stderr=subprocess.DEVNULL).returncode == 1
+    try:
+        assert dial(fresh)[1] == CODES
+        until(lambda: active(fresh, SERVICE) == "active")
+        before = shown(fresh, SERVICE, "MainPID")
+        time.sleep(2.5)  # longer than the watchdog allows
+        assert dial(fresh)[1] == CODES
+        assert shown(fresh, SERVICE, "MainPID") == before
+        until(lambda: shown(fresh, SERVICE, "StatusText").startswith("0 open, 2 over;"))
+        entries = fresh.wait_for(2, f"MESSAGE_ID={REFUSED}")
+        assert {e["NULL521_RECIPIENT"] for e in entries} == {"x@y"}
+        fresh.run(["systemctl", "stop", SERVICE])
+        assert shown(fresh, SERVICE, "Result") == "success"
+        assert fresh.warnings(SERVICE) == []
+    finally:
+        fresh.run(["mv", "/root/launcher", LAUNCHER])
+
+
+def test_a_socket_of_systemd_that_is_out_of_sight_is_told(fresh: Systemd) -> None:
+    """As in a unit of one's own that has a root directory without it."""
+    hide = "InaccessiblePaths=+/run/systemd/notify"
+    settings(fresh, SERVICE, hide, "TimeoutStartSec=2")
+    assert dial(fresh)[1] == CODES
+    entries = fresh.wait_for(1, f"MESSAGE_ID={MISCONFIGURED}")
+    assert entries[0]["MESSAGE"] == (
+        "systemd cannot be told the state (NOTIFY_SOCKET=/run/systemd/notify): Permission denied"
+    )
+    assert entries[0]["PRIORITY"] == "4"
 
 
 def test_exit_when_idle_and_start_again(fresh: Systemd) -> None:
@@ -207,7 +290,7 @@ def test_a_bad_setting_is_told_and_mended_while_a_client_waits(fresh: Systemd) -
         client.stdin.close()
         client.stdin = None
         until(lambda: fresh.entries(f"MESSAGE_ID={MISCONFIGURED}") != [])
-        assert "status=78" in fresh.output("journalctl", "--quiet", "-u", SERVICE)
+        until(lambda: fresh.entries_of(SERVICE, "EXIT_STATUS=78") != [])
         unset(fresh, SERVICE)
         assert b"221 2.0.0 canon.example" in client.communicate()[0]
     message = fresh.entries(f"MESSAGE_ID={MISCONFIGURED}")[0]["MESSAGE"]
@@ -233,7 +316,7 @@ def test_ten_thousand_at_once(fresh: Systemd) -> None:
     assert PLACES <= flood(fresh, 10_000) <= 10_000
     assert dial(fresh)[1] == CODES
     assert shown(fresh, SERVICE, "NRestarts") == "0"
-    assert fresh.entries("-p", "warning", "-u", SERVICE) == []
+    assert fresh.warnings(SERVICE) == []
 
 
 def test_all_that_may_sit_there_and_one_more(fresh: Systemd) -> None:
@@ -251,6 +334,15 @@ def test_all_that_may_sit_there_and_one_more(fresh: Systemd) -> None:
     assert dial(fresh)[1] == CODES
 
 
+def dial_and_find(host: Systemd, unit: str) -> bool:
+    """Dial, and say whether the journal has anything by the unit.
+
+    journald looks a sender's unit up in /proc, where a process this short may be gone by then.
+    """
+    assert dial(host)[1] == CODES
+    return host.entries_of(unit) != []
+
+
 def test_from_one_process_each_to_one_for_all_and_back(fresh: Systemd) -> None:
     """By the two commands of the README, each as it stands there."""
     commands = re.findall(r"^    (sudo systemctl disable --now \S+ &&.*)$", README, re.M)
@@ -258,8 +350,7 @@ def test_from_one_process_each_to_one_for_all_and_back(fresh: Systemd) -> None:
     try:
         for command, unit in zip(reversed(commands), ("null521@*", SERVICE), strict=True):
             fresh.run(["sh", "-c", command.replace("sudo ", "")], stderr=subprocess.DEVNULL)
-            assert dial(fresh)[1] == CODES
-            until(lambda unit=unit: fresh.entries("-u", unit) != [])  # type: ignore[misc]
+            until(lambda unit=unit: dial_and_find(fresh, unit))  # type: ignore[misc]
             states = [active(fresh, name) for name in ("null521.socket", SOCKET)]
             assert sorted(states) == ["active", "inactive"]
     finally:
@@ -278,7 +369,10 @@ ATTACKS = {
     "idle TLS from a /48": ["tls", "1000", "2001:db8:1::/48"],
     "10,000 connections from a /56": ["silent", "10000", "2001:db8:2::/56"],
 }
-MOST = {"tls": 2000, "silent": 200}
+# How many may be in place, and how many are at least, so that it is an attack. Those that claim are
+# disconnected at once; a few are seen before they are.
+MOST = {"claim": 100, "part": 2100, "tls": 2000, "silent": 200}
+LEAST = {"claim": 0, "part": 100, "tls": 100, "silent": 100}
 
 
 @pytest.mark.parametrize("attack", ATTACKS)
@@ -294,7 +388,7 @@ def test_an_honest_client_beside(
     with beside(fresh, *ATTACKS[attack]) as found:
         end = time.monotonic() + 3
         while time.monotonic() < end:
-            octets = max(octets, int(shown(fresh, SERVICE, "MemoryCurrent")))
+            octets = max(octets, fresh.memory(SERVICE))
             time.sleep(0.1)
     with capsys.disabled():
         print(
@@ -303,7 +397,7 @@ def test_an_honest_client_beside(
         )
     assert found["tried"] == found["refused"] > 20, found
     assert found["p99"] < 2000  # ms; some tens on a quiet machine
-    assert found["in_place"] <= MOST.get(ATTACKS[attack][0], 10_000)
+    assert LEAST[ATTACKS[attack][0]] <= found["in_place"] <= MOST[ATTACKS[attack][0]]
     assert octets < limit / 2
     assert [shown(fresh, SERVICE, name) for name in ("NRestarts", "MainPID")] == before
 

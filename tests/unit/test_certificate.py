@@ -1,11 +1,13 @@
 """Whether STARTTLS may be offered: by real certificates of every kind."""
 
+import os
+import ssl
 from pathlib import Path
 
 import pytest
 from helpers.certificates import KINDS, dates, make
 
-from null521 import certificate, settings
+from null521 import certificate, settings, tls
 from null521.settings import Settings
 from null521.tls import Secured
 
@@ -65,6 +67,67 @@ def test_what_cannot_be_read_or_is_not_what_it_should_be(tmp_path: Path) -> None
         assert fault_of(*pair) == fault
 
 
+def test_a_fifo_is_empty_and_keeps_nobody_waiting(tmp_path: Path) -> None:
+    cert, key = make(tmp_path)
+    Path(cert).unlink()
+    os.mkfifo(cert)
+    assert fault_of(cert, key) == f"{cert} has no CERTIFICATE in PEM"
+
+
+def test_a_pair_that_is_renewed_while_it_is_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its files are renamed into place one after the other, as by certbot; see rename(2)."""
+    cert, key = make(tmp_path)
+    (tmp_path / "renewed").mkdir()
+    renewed = list(make(tmp_path / "renewed"))
+    read, faults = tls.context, []
+
+    def between(cert: str, key: str) -> ssl.SSLContext:
+        try:
+            return read(cert, key)
+        except ssl.SSLError as error:
+            faults.append(error.reason)
+            if renewed:
+                Path(renewed.pop()).rename(key)
+            raise
+
+    monkeypatch.setattr(tls, "context", between)
+    Path(renewed.pop(0)).rename(cert)
+    certificate.load(cert, key)
+    assert faults == ["KEY_VALUES_MISMATCH"]
+
+    faults.clear()
+    Path(make(tmp_path / "renewed")[0]).rename(cert)
+    with pytest.raises(certificate.Unusable, match="key values mismatch"):
+        certificate.load(cert, key)
+    assert faults == ["KEY_VALUES_MISMATCH"]
+
+
+def test_a_pair_that_changes_whenever_it_is_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cert, key = make(tmp_path)
+    times = []
+
+    def between(cert: str, key: str) -> ssl.SSLContext:
+        times.append(1)
+        Path(key).write_text("x" * len(times))
+        raise OSError
+
+    monkeypatch.setattr(tls, "context", between)
+    with pytest.raises(certificate.Unusable):
+        certificate.load(cert, key)
+    assert len(times) == 3
+
+
+def test_a_pair_that_goes_away_while_it_is_read(tmp_path: Path) -> None:
+    cert, key = make(tmp_path)
+    Path(key).unlink()
+    with pytest.raises(certificate.Unusable, match="No such file"):
+        certificate.load(cert, key)
+
+
 def settings_for(cert: str, key: str) -> Settings:
     return settings.read([f"--tls-cert={cert}", f"--tls-key={key}", "--refuse-at=rcpt"], {})
 
@@ -93,3 +156,19 @@ def test_an_unusable_pair_is_a_warning_and_leaves_the_session_in_clear(tmp_path:
         assert certificate.secured(session, given) is session
         why = f"STARTTLS is not available: {tmp_path / 'none'}: No such file or directory"
         assert given.warnings == [why, why]
+
+
+@pytest.mark.parametrize(
+    ("moment", "seconds"),
+    [
+        ("19700101000000Z", 0),
+        ("20300228235959Z", 1898553599),
+        ("20500101000000Z", 2524608000),
+        ("99991231235959Z", 253402300799),  # never: RFC 5280, 4.1.2.5
+        ("", None),
+        ("20301332000000Z", None),
+        ("2030022823595\ufffdZ", None),
+    ],
+)
+def test_the_time_at_which_a_certificate_expires(moment: str, seconds: int | None) -> None:
+    assert certificate.seconds_of(moment) == seconds

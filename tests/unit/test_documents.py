@@ -10,8 +10,9 @@ from collections.abc import Collection, Iterator
 from pathlib import Path
 
 import pytest
+from helpers.versions import covering
 
-from null521 import __version__, cli, record, settings
+from null521 import __version__, cli, invalid, record, settings
 from null521.check import prediction
 from null521.serve import settings as serve_settings
 
@@ -23,6 +24,9 @@ CATALOG = (TREE / "units" / "null521.catalog").read_text()
 
 MAX_README = 170  # lines
 FIRST = 30  # lines at the top of the README that say who needs null521 and how to start it
+
+# The kinds of value that a session's settings have.
+KINDS = {kind for kind, _ in settings.TABLE.values()}
 
 # The words on a page for a default that depends on the host.
 HOST_DEFAULTS = {
@@ -91,8 +95,8 @@ def test_a_page_lists_the_settings(
         if isinstance(kind, str):
             assert value == kind.removesuffix(" or 0")
             # A kind that several settings share has a list of its own on null521(8).
-            where = items("null521.8")[value] if kind in settings.EXPECTED else text
-            assert defaults.expected[kind].lower() in where.lower()
+            where = items("null521.8")[value] if kind in KINDS else text
+            assert invalid.EXPECTED[kind].lower() in where.lower()
         else:
             assert value == " | ".join(kind)
         default = HOST_DEFAULTS.get(name) or shown(getattr(defaults, name.replace("-", "_")))
@@ -199,6 +203,8 @@ def test_the_manual_has_each_field_of_a_record() -> None:
 
 # The tables of docs/.
 
+MAN_METRICS = section("null521-serve.8", "METRICS")
+
 
 def test_the_table_of_metrics_has_each_metric() -> None:
     names = set(re.findall(r'"(null521_\w+)"', (SOURCE / "serve" / "metrics.py").read_text()))
@@ -206,15 +212,34 @@ def test_the_table_of_metrics_has_each_metric() -> None:
     assert {cell.removesuffix("_total") for cell in cells} == names | {"process_*"}
 
 
+def test_the_manual_has_each_metric_of_the_table() -> None:
+    heads = re.findall(r"^\.It Cm (\S+)(?: Ns { Ns Ar (\w+) Ns })?$", MAN_METRICS, re.M)
+    cells = [row[0].strip("`") for row in rows("operating.md", "metric")]
+    assert sorted(f"{name}{{{label}}}" if label else name for name, label in heads) == sorted(cells)
+
+
+@pytest.mark.parametrize("name", ["alerts.yml", "dashboard.json"])
+def test_what_is_for_prometheus_uses_metrics_that_there_are(name: str) -> None:
+    """As the table writes them; a histogram has three series."""
+    text = (TREE / "docs" / "prometheus" / name).read_text()
+    used = set(re.findall(r"\bnull521_\w+", text)) - {"null521_session_seconds_bucket"}
+    assert len(used) > 5
+    assert used <= {row[0].strip("`").partition("{")[0] for row in rows("operating.md", "metric")}
+
+
 def test_the_matrix_of_senders_is_what_check_predicts() -> None:
-    at_once, first = prediction.AT_ONCE, prediction.FIRST
-    for row, (sender, outcomes) in zip(
-        rows("senders.md", "sender"), prediction.OUTCOMES.items(), strict=True
-    ):
-        assert row[0].startswith(sender)
-        for cell, outcome in zip(row[1:5], outcomes[:4], strict=True):
-            bounced = {at_once: "bounced at once", first: "first bounced at once, second deferred"}
-            assert cell.strip("*") == bounced.get(outcome, "deferred")
+    matrix = list(rows("senders.md", "sender"))
+    assert len(matrix) == 2 * len(prediction.OUTCOMES)
+    bounced = {
+        prediction.AT_ONCE: "bounced at once",
+        prediction.FIRST: "first bounced at once, second deferred",
+        prediction.QUEUES: "deferred",
+    }
+    for row in matrix:
+        [outcomes] = covering(row[0], prediction.OUTCOMES)
+        assert [cell.strip("*") for cell in row[1:5]] == [bounced[each] for each in outcomes]
+        [null_mx] = covering(row[0], prediction.NULL_MX)
+        assert row[7].strip("*") == bounced[null_mx]
 
 
 # All documents.

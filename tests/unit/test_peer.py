@@ -1,11 +1,12 @@
 """The client's address: from the socket, from the environment, or unknown."""
 
 import os
+import posix
 import socket
 
 import pytest
 
-from null521.peer import caller, listen_fds, plain_address
+from null521.peer import caller, environ, listen_fds, plain_address
 
 
 def accepted(family: socket.AddressFamily, address: str) -> tuple[socket.socket, socket.socket]:
@@ -36,6 +37,36 @@ def test_the_socket_is_trusted_before_the_environment(
     stale = {"TCPREMOTEIP": "192.0.2.9", "REMOTE_ADDR": "192.0.2.9", "REMOTE_PORT": "9"}
     with client, connection:
         assert caller(connection, stale) == (address, str(client.getsockname()[1]))
+
+
+@pytest.mark.parametrize(
+    ("address", "environ", "client"),
+    [
+        ("127.0.0.1", {"REMOTE_HOST": "192.0.2.1", "REMOTE_PORT": "9"}, ("192.0.2.1", "9")),
+        ("127.0.0.1", {"REMOTE_HOST": "::ffff:127.0.0.1", "REMOTE_PORT": "9"}, ("127.0.0.1", "9")),
+        ("127.0.0.1", {"REMOTE_HOST": "2001:db8::1", "REMOTE_PORT": "9"}, ("2001:db8::1", "9")),
+        ("127.0.0.1", {"REMOTE_HOST": "mail.example", "REMOTE_PORT": "9"}, ("", "")),
+        # Not stunnel's: xinetd has no REMOTE_PORT, and systemd no REMOTE_HOST.
+        ("127.0.0.1", {"REMOTE_HOST": "192.0.2.1"}, None),
+        ("127.0.0.1", {"REMOTE_HOST": "<no address>"}, None),
+        ("127.0.0.1", {"REMOTE_ADDR": "192.0.2.1", "REMOTE_PORT": "9"}, None),
+        ("127.0.0.1", {"TCPREMOTEIP": "192.0.2.1", "TCPREMOTEPORT": "9"}, None),
+        ("127.0.0.2", {"REMOTE_HOST": "192.0.2.1", "REMOTE_PORT": "9"}, None),
+        ("::1", {"REMOTE_HOST": "192.0.2.1", "REMOTE_PORT": "9"}, None),
+    ],
+)
+def test_only_the_variables_of_stunnel_count_beside_a_socket(
+    address: str, environ: dict[str, str], client: tuple[str, str] | None
+) -> None:
+    """And only if the connection comes from 127.0.0.1, as one between stunnel and us does."""
+    family = socket.AF_INET6 if ":" in address else socket.AF_INET
+    with socket.create_server((address, 0), family=family) as server:
+        source = (address, 0)
+        peer = socket.create_connection(server.getsockname()[:2], source_address=source)
+        connection, _ = server.accept()
+    with peer, connection:
+        expected = client or (address, str(peer.getsockname()[1]))
+        assert caller(connection, environ) == expected
 
 
 @pytest.mark.parametrize(
@@ -145,3 +176,10 @@ def test_descriptors_for_another_process(pid: str) -> None:
     assert listen_fds({"LISTEN_FDS": "1"}) == range(0)
     assert listen_fds({"LISTEN_PID": str(os.getpid())}) == range(0)
     assert listen_fds({}) == range(0)
+
+
+def test_the_environment_is_what_os_has(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Octets that are no text included: PEP 383."""
+    octets = {b"A": b"b=c", b"H\xc3\xb4": b"\xff", b"EMPTY": b""}
+    monkeypatch.setattr(posix, "environ", octets)
+    assert environ() == {os.fsdecode(name): os.fsdecode(value) for name, value in octets.items()}

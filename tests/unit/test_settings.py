@@ -1,6 +1,6 @@
-"""Settings: what is taken from where, and one clear line for each value that is no good."""
+"""Settings: what is taken from where, and one clear line for each invalid value."""
 
-import os
+import posix
 from types import SimpleNamespace
 
 import pytest
@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from null521.session import Session
-from null521.settings import TABLE, expected, read
+from null521.settings import TABLE, read
 
 GOOD: list[tuple[str, str, object]] = [
     ("hostname", "canon.inria.fr", "canon.inria.fr"),
@@ -91,7 +91,8 @@ def test_bad_values_are_one_line_each_and_leave_the_default(name: str, given: st
         (read([], {variable(name): given}), variable(name)),
         (read([f"--{name}={given}"], {}), f"--{name}"),
     ):
-        assert value(settings, name) == value(read([], {}), name)
+        expected = "rcpt" if name == "refuse-at" else value(read([], {}), name)
+        assert value(settings, name) == expected
         (fault,) = settings.faults
         assert fault.startswith(f"{source} is {ascii(given)[:50]}"[: len(source) + 55])
         assert "but should be" in fault
@@ -100,7 +101,7 @@ def test_bad_values_are_one_line_each_and_leave_the_default(name: str, given: st
 
 
 def test_defaults(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(os, "uname", lambda: SimpleNamespace(nodename="h.example"))
+    monkeypatch.setattr(posix, "uname", lambda: SimpleNamespace(nodename="h.example"))
     settings = read([], {})
     assert {name: value(settings, name) for name in TABLE} == {
         "hostname": "h.example",
@@ -121,7 +122,7 @@ def test_defaults(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.parametrize("node", ["", "(none) ", "hôte", "x" * 256])
 def test_a_host_with_an_invalid_name(node: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(os, "uname", lambda: SimpleNamespace(nodename=node))
+    monkeypatch.setattr(posix, "uname", lambda: SimpleNamespace(nodename=node))
     assert read([], {}).hostname == "localhost"
 
 
@@ -158,11 +159,6 @@ def test_a_fault_says_what_is_valid(name: str, right: str) -> None:
 def test_a_fault_shows_60_characters_of_the_value(given: str, shown: str) -> None:
     (fault,) = read([f"--log={given}"], {}).faults
     assert fault.startswith(f"--log is {shown}, but should be one of ")
-
-
-def test_expected() -> None:
-    assert expected("place", {"place": "somewhere"}) == "somewhere"
-    assert expected(("a", "b"), {}) == "one of a, b"
 
 
 def test_a_value_with_an_equals_sign() -> None:
@@ -224,9 +220,24 @@ def test_a_flag_at_the_end_without_its_value() -> None:
     assert fault.startswith("--log is '', but should be one of auto, ")
 
 
+def test_an_invalid_stage_becomes_the_one_that_works_with_all_senders() -> None:
+    assert read([], {"NULL521_REFUSE_AT": "RCPT"}).refuse_at == "rcpt"
+    assert read([], {}).refuse_at == "greeting"
+    assert read(["--refuse-at=mail"], {"NULL521_REFUSE_AT": "RCPT"}).refuse_at == "mail"
+
+
 def test_variables_that_kubernetes_makes_are_not_ours() -> None:
     made = {"NULL521_SERVICE_HOST": "192.0.2.1", "NULL521_PORT": "tcp://192.0.2.1:25"}
-    assert read([], made).faults == []
+    settings = read([], made)
+    assert (settings.faults, settings.warnings) == ([], [])
+
+
+def test_a_variable_that_is_no_setting_is_a_warning() -> None:
+    settings = read([], {"NULL521_REFUSEAT": "rcpt", "NULL521_LOG": "none", "OTHER": "x"})
+    assert settings.faults == []
+    assert settings.warnings == [
+        "'NULL521_REFUSEAT' is not a setting; did you mean NULL521_REFUSE_AT?"
+    ]
 
 
 @given(st.lists(st.text(max_size=20)), st.dictionaries(st.sampled_from(list(TABLE)), st.text()))

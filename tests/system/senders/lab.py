@@ -7,6 +7,7 @@ that is mtas.py's.
 """
 
 import contextlib
+import itertools
 import shlex
 import subprocess
 from pathlib import Path
@@ -20,8 +21,10 @@ BUILD = TREE / "build"
 ROOTS = BUILD / "senders"  # made by scripts/prepare
 TCPSERVER = BUILD / "superservers/ucspi-tcp/usr/bin/tcpserver"
 
-# RFC 5737: addresses for documentation, which no sender takes for private ones.
+# RFC 5737: addresses for documentation, which no sender takes for private ones. The first are the
+# refusing host's, the others the senders'.
 NETWORK = "198.51.100"
+SENDERS = ("203.0.113", "192.0.2")
 RESOLVER = f"{NETWORK}.53"
 
 # The refusing host's names, and how the program is told to refuse mail for each.
@@ -43,6 +46,11 @@ CERTIFICATE = """
         -subj /CN=tls.test -out /mnt/cert.pem -keyout /mnt/key.pem
     chown 65534:65534 /mnt/key.pem
 """
+
+
+def package_of(layer: str) -> str:
+    """The Debian package of a layer: opensmtpd for debian-13-opensmtpd."""
+    return layer.split("-", 2)[2]
 
 
 def in_network(
@@ -84,6 +92,7 @@ class RefusingHost(BootedJournald):
                 "ip link add lan address 02:00:00:00:05:21 type bridge",
                 *(f"ip address add {address}/24 dev lan" for address in addresses),
                 "ip link set lan up",
+                *(f"ip route add {network}.0/24 dev lan" for network in SENDERS),
                 CERTIFICATE,
                 *(f"{shlex.join(words)} >/dev/null 2>&1 &" for words in (dns, *servers)),
                 BootedJournald.inside,
@@ -102,8 +111,9 @@ class RefusingHost(BootedJournald):
         words = f"ip link add {link} master lan type veth peer name eth0 netns {host.pid}"
         in_network(self, *words.split())
         in_network(self, "ip", "link", "set", link, "up")
-        in_network(host, "ip", "address", "add", f"{host.address}/24", "dev", "eth0")
+        in_network(host, "ip", "address", "add", f"{host.address}/32", "dev", "eth0")
         in_network(host, "ip", "link", "set", "eth0", "up")
+        in_network(host, "ip", "route", "add", f"{NETWORK}.0/24", "dev", "eth0")
 
 
 class SendingHost(Namespaces):
@@ -131,17 +141,21 @@ class SendingHost(Namespaces):
         umount -l /old
         exec env -i busybox syslogd -n -O {log}
     """
-    numbers = iter(range(101, 255))
+    numbers = itertools.count()
 
-    def __init__(self, folder: Path, sender: str) -> None:
+    def __init__(self, folder: Path, layer: str) -> None:
+        """layer: as scripts/prepare names it, such as debian-13-postfix."""
         super().__init__(folder)
-        self.sender = sender
-        self.name = f"{sender}.example"
+        self.package = package_of(layer)
+        base = layer.removesuffix(f"-{self.package}")
+        self.layer = layer
+        self.name = f"{self.package}.example"
         self.number = next(self.numbers)
-        self.address = f"{NETWORK}.{self.number}"
+        network, last = divmod(self.number, 254)
+        self.address = f"{SENDERS[network]}.{last + 1}"
         values = {
-            "layer": str(ROOTS / sender),
-            "base": str(ROOTS / "debian-12"),
+            "layer": str(ROOTS / layer),
+            "base": str(ROOTS / base),
             "name": self.name,
             "address": self.address,
             "resolver": RESOLVER,

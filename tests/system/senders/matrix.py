@@ -17,7 +17,7 @@ from typing import NamedTuple
 
 from helpers.installed import install
 from lab import HANGS_UP, NULL_MX, RefusingHost
-from mtas import MTAS, Fate, MailServer
+from mtas import SENDERS, Fate, MailServer
 
 import null521
 from null521.session import STAGES
@@ -34,6 +34,7 @@ class Column(NamedTuple):
 COLUMNS = {stage: Column(stage, f"{stage}.test") for stage in STAGES}
 COLUMNS["tls"] = Column("rcpt, with STARTTLS", "tls.test")
 COLUMNS["mandatory-tls"] = Column("rcpt, with STARTTLS, mandatory", "tls.test", True)
+COLUMNS["null-mx"] = Column("null MX", NULL_MX)
 # What else null521 check predicts (null521/prediction.py).
 OTHERS = {
     f"{stage}-mandatory": Column(f"{stage}, mandatory TLS", f"{stage}.test", True)
@@ -43,7 +44,6 @@ OTHERS["mail-tls"] = Column("mail, with STARTTLS", "mail-tls.test")
 OTHERS["mail-tls-mandatory"] = Column("mail, with STARTTLS, mandatory", "mail-tls.test", True)
 OTHERS["hangs-up"] = Column("greeting, hangs up", HANGS_UP)
 OTHERS["hangs-up-mandatory"] = Column("greeting, hangs up, mandatory TLS", HANGS_UP, True)
-OTHERS["null-mx"] = Column("null MX", NULL_MX)
 OTHERS["null-mx-mandatory"] = Column("null MX, mandatory TLS", NULL_MX, True)
 ALL = COLUMNS | OTHERS
 
@@ -56,13 +56,15 @@ class Cell(NamedTuple):
     """What a sender did, fresh after its start, with two messages in turn."""
 
     fates: tuple[Fate, ...]
-    version: str
+    sender: str  # name and version
+    queue: str  # and the log: at the end
+    log: str
 
 
-def cell(folder: Path, refusing: RefusingHost, package: str, column: str) -> Cell:
+def cell(folder: Path, refusing: RefusingHost, layer: str, column: str) -> Cell:
     """Set up a sender, and have it send two messages to the column's address."""
     _, to, insists_on_tls = ALL[column]
-    with MailServer(folder / f"{package}-{column}", refusing, package, insists_on_tls) as host:
+    with MailServer(folder / f"{layer}-{column}", refusing, layer, insists_on_tls) as host:
         fates = []
         for number in NUMBERS:
             recipient = f"{number}@{to}"
@@ -72,12 +74,13 @@ def cell(folder: Path, refusing: RefusingHost, package: str, column: str) -> Cel
             fates.append(host.fate(recipient))
             if fates[-1].report:  # what has bounced must not stay
                 host.wait_for_empty_queue()
-        return Cell(tuple(fates), host.version())
+        sender = f"{host.mta.name} {host.version()}"
+        return Cell(tuple(fates), sender, host.queue(), host.log_text())
 
 
 def measure(folder: Path, refusing: RefusingHost) -> Mapping[tuple[str, str], Cell]:
-    """All cells, by package and column."""
-    keys = [(package, column) for column in ALL for package in MTAS]
+    """All cells, by sender and column."""
+    keys = [(layer, column) for column in ALL for layer in SENDERS]
     with ThreadPoolExecutor(AT_ONCE) as several:
         cells = several.map(lambda key: cell(folder, refusing, *key), keys)
         return dict(zip(keys, cells, strict=True))
@@ -95,20 +98,20 @@ def main() -> None:
     print_table(COLUMNS, cells)
     print_table(OTHERS, cells)
     print("Deferred, says the log, because:\n")
-    for (package, column), found in cells.items():
+    for (_, column), found in cells.items():
         for number, fate in zip(NUMBERS, found.fates, strict=True):
             if fate.reason:
-                print(f"- {MTAS[package].name}, {ALL[column].title}, {number}: {fate.reason}")
+                print(f"- {found.sender}, {ALL[column].title}, {number}: {fate.reason}")
 
 
 def print_table(columns: dict[str, Column], cells: Mapping[tuple[str, str], Cell]) -> None:
     """In Markdown, a row for each sender."""
     print("| sender | " + " | ".join(column.title for column in columns.values()) + " |")
     print("|---" * (1 + len(columns)) + "|")
-    for package, mta in MTAS.items():
-        row = [f"{mta.name} {cells[package, 'rcpt'].version}"]
+    for layer in SENDERS:
+        row = [cells[layer, "rcpt"].sender]
         for column in columns:
-            outcomes = [fate.outcome for fate in cells[package, column].fates]
+            outcomes = [fate.outcome for fate in cells[layer, column].fates]
             same = len(set(outcomes)) == 1
             row.append(outcomes[0] if same else "first {}, second {}".format(*outcomes))
         print("| " + " | ".join(row) + " |")

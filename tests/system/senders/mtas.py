@@ -43,8 +43,12 @@ MTAS = {
         name="Postfix",
         setup=":",
         insist="postconf smtp_tls_security_level=encrypt",
-        # As the unit does it: copies resolv.conf and the like into the chroot.
-        start="/usr/lib/postfix/configure-instance.sh - && postfix start",
+        # In Debian 12 the unit copies resolv.conf and the like into the chroot.
+        start="""
+            . /etc/os-release
+            [ "$VERSION_ID" != 12 ] || /usr/lib/postfix/configure-instance.sh -
+            postfix start
+        """,
         queue="postqueue -j",
         log=SendingHost.log,
         deferral=r"to=<{recipient}>.* status=deferred \((.*)\)",
@@ -89,6 +93,10 @@ MTAS = {
     ),
 }
 
+RELEASES = (12, 13)
+# As scripts/prepare names their layers: each of Debian 12 and of Debian 13.
+SENDERS = [f"debian-{release}-{package}" for package in MTAS for release in RELEASES]
+
 
 class Report(NamedTuple):
     """What a bounce says of one recipient: RFC 3464, section 2.3, and the text for people."""
@@ -110,10 +118,10 @@ class MailServer(SendingHost):
     """A sending host with its mail server running, joined to the refusing host."""
 
     def __init__(
-        self, folder: Path, refusing: RefusingHost, package: str, insists_on_tls: bool = False
+        self, folder: Path, refusing: RefusingHost, layer: str, insists_on_tls: bool = False
     ) -> None:
-        super().__init__(folder, package)
-        self.mta = MTAS[package]
+        super().__init__(folder, layer)
+        self.mta = MTAS[self.package]
         self.user = f"{USER}@{self.name}"
         self.refusing = refusing
         self._insists_on_tls = insists_on_tls
@@ -124,9 +132,14 @@ class MailServer(SendingHost):
             self.refusing.connect(self)
             insist = self.mta.insist if self._insists_on_tls else ""
             script = "\n".join([f"useradd -m {USER}", self.mta.setup, insist, self.mta.start])
-            # A daemon would keep a pipe open.
-            with (self._folder / "setup.log").open("wb") as log:
-                self.run(["bash", "-euc", script], stdin=subprocess.DEVNULL, stdout=log, stderr=log)
+            # Not a pipe, which a daemon would keep open.
+            with (self._folder / "setup.log").open("w+b") as log:
+                words = ["bash", "-euc", script]
+                done = self.run(
+                    words, check=False, stdin=subprocess.DEVNULL, stdout=log, stderr=log
+                )
+                log.seek(0)
+                assert done.returncode == 0, f"{self.layer}: {log.read().decode()}"
             deadline = time.monotonic() + TEST_TIMEOUT
             listening = ("ss", "-Hltn", "sport = 25")
             while not in_network(self, *listening, stdout=subprocess.PIPE).stdout:
@@ -192,7 +205,7 @@ class MailServer(SendingHost):
 
     def version(self) -> str:
         """Of its Debian package."""
-        words = ["dpkg-query", "--show", "--showformat=${Version}", self.sender]
+        words = ["dpkg-query", "--show", "--showformat=${Version}", self.package]
         return self.output(*words)
 
 
@@ -237,7 +250,7 @@ def assert_bounced(host: MailServer, recipient: str, to: str = "rcpt.test") -> N
     assert fate.outcome == "bounced at once", fate
     assert_says_why(fate, to)
     assert fate.report
-    assert fate.report.status == STATUS[host.sender]
+    assert fate.report.status == STATUS[host.package]
 
 
 def assert_says_why(fate: Fate, to: str) -> None:

@@ -48,7 +48,7 @@ def test_a_bounce_beside_five_thousand_clients(refusing: RefusingHost, tmp_path:
     try:
         assert crowd.stdout
         assert crowd.stdout.readline() == b"there\n"
-        with MailServer(tmp_path / "host", refusing, "postfix") as host:
+        with MailServer(tmp_path / "host", refusing, "debian-12-postfix") as host:
             for recipient in (f"first@{HOST}", f"second@{HOST}", f"third@{HOST}"):
                 assert host.submit(PLAIN, recipient) == ""
                 assert_bounced(host, recipient, HOST)

@@ -20,7 +20,7 @@ def running(launcher: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterato
     folder = tmp_path_factory.mktemp("postfix")
     with (
         RefusingHost(folder / "refusing", launcher) as refusing,
-        MailServer(folder / "host", refusing, "postfix") as host,
+        MailServer(folder / "host", refusing, "debian-12-postfix") as host,
     ):
         yield host
 

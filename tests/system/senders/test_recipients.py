@@ -16,20 +16,18 @@ import pytest
 from helpers.certificates import make
 from helpers.namespaces import TREE
 from helpers.program import SERVE, TEST_TIMEOUT, Caller, Servers, answered
-from lab import ADDRESSES, CERTIFIED, RefusingHost
+from lab import ADDRESSES, CERTIFIED, RefusingHost, package_of
 from lab import SERVE as HOST
-from mtas import AT_ONCE, PLAIN, MailServer
+from mtas import AT_ONCE, PLAIN, SENDERS, MailServer
 
 from null521.record import REFUSED, STARTED
 
 COUNT = 150
 AT_RCPT, AT_MAIL = HOST, "mail-tls.test"
-BOUNCING = [
-    *((package, AT_RCPT) for package in ("postfix", "exim4-daemon-light", "sendmail")),
-    ("opensmtpd", AT_MAIL),
-]
+OPENSMTPD = [layer for layer in SENDERS if package_of(layer) == "opensmtpd"]
+BOUNCING = [(layer, AT_MAIL if layer in OPENSMTPD else AT_RCPT) for layer in SENDERS]
 # At RCPT, OpenSMTPD hangs up after so many refusals in a row, and queues the rest.
-OPENSMTPD, MOST = ("opensmtpd", AT_RCPT), 25
+QUEUEING, MOST = [(layer, AT_RCPT) for layer in OPENSMTPD], 25
 GIVES_UP = "Too many consecutive errors, closing connection"
 
 
@@ -45,9 +43,9 @@ def recipients(host: str) -> set[str]:
     return {f"box{number:03}@{host}" for number in range(COUNT)}
 
 
-def send(folder: Path, refusing: RefusingHost, package: str, to: str) -> Sent:
+def send(folder: Path, refusing: RefusingHost, layer: str, to: str) -> Sent:
     """Submit it, and wait for what is expected at most AT_ONCE."""
-    with MailServer(folder / f"{package}-{to}", refusing, package) as host:
+    with MailServer(folder / f"{layer}-{to}", refusing, layer) as host:
         assert host.submit(PLAIN, *sorted(recipients(to))) == ""
         start = time.monotonic()
         while True:
@@ -55,7 +53,7 @@ def send(folder: Path, refusing: RefusingHost, package: str, to: str) -> Sent:
             seconds = time.monotonic() - start
             queue = host.queue()
             is_over = failed == recipients(to) and not queue
-            if (package, to) == OPENSMTPD:
+            if (layer, to) in QUEUEING:
                 is_over = len(failed) + queue.count(GIVES_UP) == COUNT
             if is_over or seconds > AT_ONCE:
                 return Sent(failed, seconds, queue)
@@ -80,10 +78,10 @@ def refusing(launcher: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterat
 def sent(
     refusing: RefusingHost, tmp_path_factory: pytest.TempPathFactory
 ) -> Mapping[tuple[str, str], Sent]:
-    """By sender and host, all side by side."""
+    """By sender and host, several side by side."""
     folder = tmp_path_factory.mktemp("senders")
-    keys = [*BOUNCING, OPENSMTPD]
-    with ThreadPoolExecutor(len(keys)) as several:
+    keys = [*BOUNCING, *QUEUEING]
+    with ThreadPoolExecutor(len(keys) // 2) as several:
         found = several.map(lambda key: send(folder, refusing, *key), keys)
         return dict(zip(keys, found, strict=True))
 
@@ -107,9 +105,12 @@ def test_all_of_it_is_under_tls_and_within_the_bounds(
     assert max(int(entry["NULL521_RECIPIENTS"]) for entry in entries) == COUNT
 
 
-def test_opensmtpd_keeps_most_of_them_at_rcpt(sent: Mapping[tuple[str, str], Sent]) -> None:
+@pytest.mark.parametrize("key", QUEUEING, ids=" ".join)
+def test_opensmtpd_queues_most_of_them_at_rcpt(
+    sent: Mapping[tuple[str, str], Sent], key: tuple[str, str]
+) -> None:
     """Which is why docs/senders.md names the stage `mail`."""
-    failed, _, queue = sent[OPENSMTPD]
+    failed, _, queue = sent[key]
     assert len(failed) == MOST
     assert queue.count(GIVES_UP) == COUNT - MOST
 

@@ -13,13 +13,14 @@ from pathlib import Path
 
 import pytest
 from helpers.namespaces import TEST_TIMEOUT, TREE
-from lab import RESOLVER, RefusingHost, in_network
-from matrix import ALL, COLUMNS, Cell, measure
+from helpers.versions import covering
+from lab import NULL_MX, RESOLVER, RefusingHost, in_network, package_of
+from matrix import ALL, COLUMNS, NUMBERS, Cell, measure
 from mtas import (
     EIGHT_BIT,
     INTERNATIONAL,
-    MTAS,
     PLAIN,
+    SENDERS,
     MailServer,
     assert_bounced,
     assert_says_why,
@@ -33,11 +34,15 @@ B, D = "bounced at once", "deferred"
 # What becomes of the first and the second message. Exim remembers a refusal before MAIL as the
 # host's, and does not try that again for 15 minutes.
 OUTCOMES = {
-    #                     greeting  helo    mail    rcpt    tls     mandatory-tls
-    "postfix":            [(D, D), (B, B), (B, B), (B, B), (B, B), (B, B)],
-    "exim4-daemon-light": [(B, D), (B, D), (B, B), (B, B), (B, B), (B, B)],
-    "opensmtpd":          [(D, D), (D, D), (B, B), (B, B), (B, B), (B, B)],
-    "sendmail":           [(B, B), (B, B), (B, B), (B, B), (B, B), (B, B)],
+    #                                greeting helo    mail    rcpt    tls  mandatory-tls null-mx
+    "debian-12-postfix":            [(D, D), (B, B), (B, B), (B, B), (B, B), (B, B), (B, B)],
+    "debian-13-postfix":            [(D, D), (B, B), (B, B), (B, B), (B, B), (B, B), (B, B)],
+    "debian-12-exim4-daemon-light": [(B, D), (B, D), (B, B), (B, B), (B, B), (B, B), (B, B)],
+    "debian-13-exim4-daemon-light": [(B, D), (B, D), (B, B), (B, B), (B, B), (B, B), (B, B)],
+    "debian-12-opensmtpd":          [(D, D), (D, D), (B, B), (B, B), (B, B), (B, B), (D, D)],
+    "debian-13-opensmtpd":          [(D, D), (D, D), (B, B), (B, B), (B, B), (B, B), (B, B)],
+    "debian-12-sendmail":           [(B, B), (B, B), (B, B), (B, B), (B, B), (B, B), (B, B)],
+    "debian-13-sendmail":           [(B, B), (B, B), (B, B), (B, B), (B, B), (B, B), (B, B)],
 }  # fmt: skip
 
 # Why it was deferred, as the log has it.
@@ -46,6 +51,8 @@ REASONS = {
     "exim4-daemon-light": "retry time not reached for any host",
     "opensmtpd": "Network error on destination MXs",
 }
+# OpenSMTPD has the null MX since 7.5.
+NO_MX = "No MX found for domain"
 NO_TLS = {
     "postfix": "TLS is required, but was not offered by host",
     "exim4-daemon-light": "a TLS session is required, but the server did not offer TLS support",
@@ -67,7 +74,7 @@ def cells(
     return measure(tmp_path_factory.mktemp("cells"), refusing)
 
 
-@pytest.fixture(params=MTAS)
+@pytest.fixture(params=SENDERS)
 def host(
     request: pytest.FixtureRequest, refusing: RefusingHost, tmp_path: Path
 ) -> Iterator[MailServer]:
@@ -77,19 +84,32 @@ def host(
 
 
 @pytest.mark.parametrize("column", COLUMNS)
-@pytest.mark.parametrize("package", MTAS)
+@pytest.mark.parametrize("layer", SENDERS)
 def test_two_messages_in_turn(
-    cells: Mapping[tuple[str, str], Cell], package: str, column: str
+    cells: Mapping[tuple[str, str], Cell], layer: str, column: str
 ) -> None:
-    """To each stage; and at RCPT where STARTTLS is offered, to senders that may and that must."""
-    fates = cells[package, column].fates
-    outcomes = OUTCOMES[package][list(COLUMNS).index(column)]
+    """To each stage; at RCPT where STARTTLS is offered, if it may and if it must; to a null MX."""
+    fates = cells[layer, column].fates
+    outcomes = OUTCOMES[layer][list(COLUMNS).index(column)]
     assert tuple(fate.outcome for fate in fates) == outcomes, fates
     for fate in fates:
         if fate.outcome == D:
-            assert REASONS[package] in fate.reason
+            assert (NO_MX if column == "null-mx" else REASONS[package_of(layer)]) in fate.reason
+        elif column == "null-mx":
+            assert fate.report
+            assert fate.report.action == "failed"
         else:
             assert_says_why(fate, COLUMNS[column].to)
+
+
+def test_a_null_mx_keeps_all_of_them_from_connecting(
+    refusing: RefusingHost, cells: Mapping[tuple[str, str], Cell]
+) -> None:
+    """Its name has an address too, where mail would be refused at RCPT."""
+    assert cells
+    for number in NUMBERS:
+        words = (f"MESSAGE_ID={REFUSED}", f"NULL521_RECIPIENT={number}@{NULL_MX}")
+        assert refusing.entries(*words) == []
 
 
 @pytest.fixture(scope="module")
@@ -106,19 +126,19 @@ def predict(refusing: RefusingHost, to: str) -> list[Prediction]:
 
 
 @pytest.mark.parametrize("column", ALL)
-@pytest.mark.parametrize("package", MTAS)
+@pytest.mark.parametrize("layer", SENDERS)
 def test_what_is_predicted(
     predicted: Mapping[str, list[Prediction]],
     cells: Mapping[tuple[str, str], Cell],
-    package: str,
+    layer: str,
     column: str,
 ) -> None:
     """What null521 check says of senders is what they do, in all columns and in these versions."""
-    cell = cells[package, column]
+    cell = cells[layer, column]
     outcomes = {(B, B): AT_ONCE, (D, D): QUEUES, (B, D): FIRST}
     seen = outcomes[cell.fates[0].outcome, cell.fates[1].outcome]
-    sender = f"{MTAS[package].name} {cell.version}"
-    [prediction] = [one for one in predicted[ALL[column].to] if sender.startswith(one.sender)]
+    named = {one.sender: one for one in predicted[ALL[column].to]}
+    [prediction] = covering(cell.sender, named)
     assert seen == (prediction.insisting if ALL[column].insists_on_tls else prediction.outcome)
 
 
@@ -127,7 +147,7 @@ def test_tls_is_used_where_it_is_offered(
 ) -> None:
     """By those that may as well: otherwise their bounces would say nothing about it."""
     columns = [column for column in COLUMNS.values() if column.to == "tls.test"]
-    count = len(columns) * len(MTAS)
+    count = len(columns) * len(SENDERS)
     entries = refusing.wait_for(count, f"MESSAGE_ID={REFUSED}", "NULL521_RECIPIENT=first@tls.test")
     assert {entry.get("NULL521_TLS") for entry in entries} == {"TLSv1.3"}
 
@@ -170,7 +190,7 @@ def test_eight_bit_message(host: MailServer) -> None:
 def test_internationalized_message(host: MailServer) -> None:
     """RFC 6531. OpenSMTPD 6.8, and sendmail as Debian builds it, have nothing of it."""
     complaint = host.submit(INTERNATIONAL, "bøb@rcpt.test", with_="SMTPUTF8")
-    if host.sender in ("opensmtpd", "sendmail"):
+    if host.package in ("opensmtpd", "sendmail"):
         assert complaint == "SMTPNotSupportedError: SMTPUTF8 not supported by server"
     else:
         assert complaint == ""
@@ -182,7 +202,7 @@ def test_null_reverse_path(refusing: RefusingHost, host: MailServer) -> None:
     """A bounce that we refuse: RFC 5321, 6.1 forbids another one, and there is none, nor a loop."""
     assert host.submit(PLAIN, "bob@rcpt.test", null=True) == ""
     assert_tried_once(refusing, host, "bob@rcpt.test")
-    if host.sender == "exim4-daemon-light":
+    if host.package == "exim4-daemon-light":
         # Exim keeps it for postmaster to look at, two days at most, but tries it no more.
         deadline = ("bash", "-c", "until exim4 -bp | grep -q frozen; do sleep 0.05; done")
         host.run(list(deadline), timeout=10)
@@ -194,14 +214,14 @@ def test_null_reverse_path(refusing: RefusingHost, host: MailServer) -> None:
     assert host.reports() == []
 
 
-@pytest.mark.parametrize("package", MTAS)
-def test_a_sender_that_insists_on_tls_keeps_the_mail(
-    refusing: RefusingHost, tmp_path: Path, package: str
+@pytest.mark.parametrize("column", ["mail-mandatory", "rcpt-mandatory"])
+@pytest.mark.parametrize("layer", SENDERS)
+def test_a_sender_that_requires_tls_queues_the_mail(
+    cells: Mapping[tuple[str, str], Cell], layer: str, column: str
 ) -> None:
-    """Where STARTTLS is not on offer: it does not get as far as RCPT."""
-    with MailServer(tmp_path / "host", refusing, package, insists_on_tls=True) as host:
-        assert host.submit(PLAIN, "bob@rcpt.test") == ""
-        fate = host.fate("bob@rcpt.test")
-        assert fate.outcome == D
-        assert NO_TLS[package] in host.log_text()
-        assert "bob@rcpt.test" in host.queue()
+    """Where STARTTLS is not offered: it does not get as far as MAIL."""
+    cell = cells[layer, column]
+    assert [fate.outcome for fate in cell.fates] == [D, D]
+    assert NO_TLS[package_of(layer)] in cell.log
+    for number in NUMBERS:
+        assert f"{number}@{ALL[column].to}" in cell.queue

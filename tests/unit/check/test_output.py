@@ -8,9 +8,12 @@ import pytest
 from helpers.conversations import TLS, answers, conversation, refusing_at
 
 from null521.check import output
+from null521.check.cli import remarks
 from null521.check.mx import MxFindings
 from null521.check.output import Result
 from null521.check.probe import Answers, Tls
+from null521.check.remarks import Remark
+from null521.check.tlsa import Tlsa, TlsaRecords
 from null521.check.verdict import Finding, judge
 
 AT_RCPT = "refuses at rcpt: '521 no'"
@@ -18,6 +21,10 @@ ACCEPTS = conversation({"RCPT": "250 yes"})
 NO_ROUTE = answers({}, "connection failed: network is unreachable", unreachable=True)
 SILENT = answers({}, "no greeting within 1 s")
 NO_TLS = answers({}, "no reply to STARTTLS within 1 s")
+NO_STARTTLS = (
+    "STARTTLS is not offered, so senders that require TLS queue the mail; offer it "
+    "(null521: tls-cert and tls-key)"
+)
 A, B, C = "192.0.2.1", "2001:db8::1", "192.0.2.3"
 
 
@@ -34,7 +41,13 @@ def result(**talks: Answers | tuple[Answers, Answers]) -> Result:
     return Result("h.example", "h.example", 25, found(**talks))
 
 
+def dns(*names: str, null_mx: bool = False) -> MxFindings:
+    """With a remark of each name."""
+    return MxFindings(null_mx=null_mx, remarks=[Remark(name, "DNS", f"{name}!") for name in names])
+
+
 def printed(capsys: pytest.CaptureFixture[str], found: Result, **how: bool) -> str:
+    found.remarks = remarks(found)
     output.show(found, **{"as_json": False, "verbose": False} | how)
     captured = capsys.readouterr()
     assert captured.err == ""
@@ -69,7 +82,8 @@ def test_the_status_is_the_worst_of_the_reachable_addresses(
 def test_one_line_if_all_addresses_agree(capsys: pytest.CaptureFixture[str]) -> None:
     """Even if their texts differ."""
     other = refusing_at("rcpt", {"RCPT": "521 never"})
-    assert printed(capsys, result(a=refusing_at("rcpt"), b=other)) == f"h.example {AT_RCPT}\n"
+    said = printed(capsys, result(a=refusing_at("rcpt"), b=other))
+    assert said == f"h.example {AT_RCPT}\n{A}, {B}: {NO_STARTTLS}\n"
 
 
 @pytest.mark.parametrize("worst_is_last", [True, False])
@@ -79,7 +93,8 @@ def test_a_line_for_each_address_if_they_differ(
     talks = {"a": ACCEPTS, "b": refusing_at("rcpt"), "c": refusing_at("rcpt")}
     if worst_is_last:
         talks = dict(reversed(talks.items()))
-    first, *others = printed(capsys, result(**talks)).splitlines()
+    first, *others, last = printed(capsys, result(**talks)).splitlines()
+    assert last == f"{', '.join(sorted((B, C), reverse=not worst_is_last))}: {NO_STARTTLS}"
     assert first == f"h.example at {A} accepts mail: its reply to RCPT is '250 yes'"
     assert sorted(others) == [f"h.example at {C} {AT_RCPT}", f"h.example at {B} {AT_RCPT}"]
 
@@ -107,25 +122,51 @@ def test_all_faults(capsys: pytest.CaptureFixture[str]) -> None:
     full = result(a=(refusing_at("rcpt"), NO_TLS))
     full.left_out = [f"192.0.2.{number}" for number in range(10, 20)]
     full.no_dns = "why not"
-    full.dns = MxFindings(faults=["one", "two"], notes=["a note"], record="h. IN MX 0 .")
-    full.dns.trouble = "no answer"
+    full.dns = dns("mx-here", "null-mx", "sends-mail", "dns-no-answer")
+    full.dns.tlsa = TlsaRecords("t", (Tlsa(3, 1, 1, bytes(32)),), False)
     assert printed(capsys, full).splitlines() == [
         f"h.example {AT_RCPT}",
         f"{A}: STARTTLS does not work: no reply to STARTTLS within 1 s",
         "too many addresses; not asked: "
         + ", ".join(f"192.0.2.{number}" for number in range(10, 18)),
         "DNS: why not",
-        "DNS: one",
-        "DNS: two",
-        "DNS: no answer",
-        "DNS: if no mail is wanted, publish: h. IN MX 0 .",
+        "DNS: mx-here!",
+        "DNS: sends-mail!",
+        "DNS: dns-no-answer!",
+        f"{A}: t IN TLSA 3 1 1 0000000000000000... promises STARTTLS, so senders that use DANE "
+        "queue the mail (by RFC 7672; not measured); the record counts only with DNSSEC, which the "
+        "name server does not confirm (no AD)",
     ]
 
 
 def test_no_faults() -> None:
-    fine = result(a=refusing_at("rcpt"))
-    fine.dns = MxFindings(null_mx=True, notes=["there is a null MX"])
+    fine = result(a=(refusing_at("rcpt"), refusing_at("rcpt", tls=TLS)))
+    fine.dns = dns("null-mx", "spf", null_mx=True)
+    fine.remarks = remarks(fine)
     assert output.faults(fine) == []
+
+
+@pytest.mark.parametrize(
+    ("talk", "name", "lax", "strict"),
+    [
+        (refusing_at("rcpt"), "mx-here", 0, 3),
+        (refusing_at("greeting"), "null-mx", 0, 3),
+        (refusing_at("rcpt"), "null-mx-missing", 0, 0),
+        (refusing_at("rcpt"), "dns-no-answer", 0, 0),
+        (refusing_at("rcpt"), "null-mx", 0, 0),
+        (ACCEPTS, "mx-here", 1, 1),
+        (SILENT, "mx-here", 2, 2),
+    ],
+)
+def test_strict(talk: Answers, name: str, lax: int, strict: int) -> None:
+    """Only faults count, and only at a host that refuses."""
+    found = result(a=talk)
+    found.dns = dns(name)
+    found.remarks = remarks(found)
+    assert found.exit_status == lax
+    found.strict = True
+    assert found.exit_status == strict
+    assert output.as_object(found)["status"] == strict
 
 
 # In full.
@@ -139,21 +180,24 @@ ADDRESS      REFUSES AT  THEN        GREETING  REFUSAL  STARTTLS
 
 What senders do if refused at greeting, without STARTTLS
 
-SENDER           BY DEFAULT                IF IT REQUIRES TLS
-Postfix 3.7      queues the mail for days  queues the mail for days
-Exim 4.96        bounces one, then queues  bounces one, then queues
-OpenSMTPD 6.8.0  queues the mail for days  queues the mail for days
-sendmail 8.17.1  bounces at once           bounces at once
+SENDER                 BY DEFAULT                IF IT REQUIRES TLS
+Postfix 3.7 to 3.10    queues the mail for days  queues the mail for days
+Exim 4.96 to 4.98      bounces one, then queues  bounces one, then queues
+OpenSMTPD 6.8 to 7.6   queues the mail for days  queues the mail for days
+sendmail 8.17 to 8.18  bounces at once           bounces at once
 
-DNS: a note
+DNS: null-mx!
 2001:db8::1: STARTTLS does not work: no reply to STARTTLS within 1 s
-DNS: a fault
+192.0.2.1, 2001:db8::1: some senders queue mail that is refused at greeting: Postfix 3.7 to 3.10, \
+OpenSMTPD 6.8 to 7.6 (queues the mail for days), Exim 4.96 to 4.98 (bounces one, then queues); \
+by their source code also chasquid, KumoMTA, notqmail; refuse at rcpt
+DNS: mx-here!
 """
 
 
 def test_in_full(capsys: pytest.CaptureFixture[str]) -> None:
     full = result(a=refusing_at("greeting"), b=(refusing_at("greeting"), NO_TLS))
-    full.dns = MxFindings(notes=["a note"], faults=["a fault"])
+    full.dns = dns("null-mx", "mx-here")
     assert printed(capsys, full, verbose=True) == FULL
 
 
@@ -164,9 +208,10 @@ def test_several_lines_above_the_tables(capsys: pytest.CaptureFixture[str]) -> N
 
 
 def test_nothing_below_the_tables(capsys: pytest.CaptureFixture[str]) -> None:
-    said = printed(capsys, result(a=refusing_at("rcpt")), verbose=True)
-    assert said.splitlines()[-1].startswith("sendmail 8.17.1 ")
-    assert said.endswith("queues the mail for days\n")
+    fine = result(a=(refusing_at("rcpt"), refusing_at("rcpt", tls=TLS)))
+    said = printed(capsys, fine, verbose=True)
+    assert said.splitlines()[-1].startswith("sendmail 8.17 to 8.18 ")
+    assert said.endswith("bounces at once\n")
 
 
 def test_on_a_terminal(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
@@ -225,6 +270,24 @@ def test_the_table_of_addresses() -> None:
     assert row(slow)[2:4] == ["1234 ms", None]
 
 
+def test_both_tables() -> None:
+    """Their names and columns."""
+    found = result(a=refusing_at("rcpt"))
+    table = output.addresses(found)
+    columns: tuple[str, ...] = ("address", "refuses_at", "then", "greeting", "refusal", "starttls")
+    assert (table.name, table.title, table.without, table.columns) == ("addresses", "", "", columns)
+    [group] = output.predictions(found)
+    table = output.senders(group, several=False)
+    columns = ("sender", "by_default", "if_it_requires_tls")
+    title = "What senders do if refused at rcpt, without STARTTLS"
+    assert (table.name, table.title, table.without, table.columns) == (
+        "senders",
+        title,
+        "",
+        columns,
+    )
+
+
 @pytest.mark.parametrize(
     ("text", "day"),
     [
@@ -246,7 +309,12 @@ def test_the_dates_of_a_certificate(text: str, day: str) -> None:
 # Predictions.
 
 QUEUES, FIRST, AT_ONCE = "queues the mail for days", "bounces one, then queues", "bounces at once"
-SENDERS = ("Postfix 3.7", "Exim 4.96", "OpenSMTPD 6.8.0", "sendmail 8.17.1")
+SENDERS = (
+    "Postfix 3.7 to 3.10",
+    "Exim 4.96 to 4.98",
+    "OpenSMTPD 6.8 to 7.6",
+    "sendmail 8.17 to 8.18",
+)
 PREDICTED = {
     "greeting": (QUEUES, FIRST, QUEUES, AT_ONCE),
     "helo": (AT_ONCE, FIRST, QUEUES, AT_ONCE),
@@ -274,11 +342,12 @@ def test_predictions(stage: str, secured: Answers | None) -> None:
 def test_predictions_with_a_null_mx() -> None:
     """Wherever the host refuses, or if it does not."""
     accepting = result(a=ACCEPTS)
-    accepting.dns = MxFindings(null_mx=True)
+    accepting.dns = dns(null_mx=True)
     [group] = output.predictions(accepting)
     assert (group.because, group.addresses) == ("they see the null MX", [])
-    outcomes = (AT_ONCE, AT_ONCE, QUEUES, AT_ONCE)
-    expected = list(zip(SENDERS, outcomes, outcomes, strict=True))
+    senders = (*SENDERS[:2], "OpenSMTPD before 7.5", "OpenSMTPD 7.5 or later", SENDERS[3])
+    outcomes = (AT_ONCE, AT_ONCE, QUEUES, AT_ONCE, AT_ONCE)
+    expected = list(zip(senders, outcomes, outcomes, strict=True))
     assert [tuple(one) for one in group.senders] == expected
 
 
@@ -302,7 +371,8 @@ def test_no_prediction(capsys: pytest.CaptureFixture[str]) -> None:
     at_rcpt = {"greeting": "220 h", "EHLO": "250 h", "MAIL": "250 ok", "RCPT": "521 no"}
     late = result(a=answers(at_rcpt, "it hung up", has_hung_up=True))
     assert output.predictions(late) == []
-    assert printed(capsys, late, verbose=True).endswith(f"\n\n{NOT_MEASURED}\n")
+    said = printed(capsys, late, verbose=True)
+    assert said.endswith(f"\n\n{NOT_MEASURED}\n{A}: {NO_STARTTLS}\n")
     early = result(a=answers({"greeting": "521 no"}, "it hung up", has_hung_up=True))
     [group] = output.predictions(early)
     assert group.because == "refused at greeting, without STARTTLS"
@@ -319,13 +389,16 @@ def test_json(capsys: pytest.CaptureFixture[str]) -> None:
     greeting = answers({"greeting": "521 no\nnever\x1b", "EHLO": "250 h"}, "trouble")
     full = result(a=(greeting, NO_TLS), b=(refusing_at("rcpt"), refusing_at("rcpt", tls=TLS)))
     full.left_out = [C]
-    full.dns = MxFindings("h.example", [(0, ".")], True, ["f"], ["n"], "r", "t")
+    tlsa = TlsaRecords("t.example", (Tlsa(3, 1, 1, bytes(32)),), True)
+    said = dns("mx-here", "sends-mail", "dns-no-answer", "null-mx").remarks
+    full.dns = MxFindings("h.example", [(0, ".")], True, "'s'", tlsa, said, "r", "c", "u")
     text = printed(capsys, full, as_json=True)
     assert text.startswith('{\n  "host": "h.example",\n')
     document: dict[str, Any] = json.loads(text)
     assert text.isascii()
     first, second = document.pop("addresses")
     [group] = document.pop("senders")
+    found = document.pop("remarks")
     assert document == {
         "host": "h.example",
         "port": 25,
@@ -336,16 +409,34 @@ def test_json(capsys: pytest.CaptureFixture[str]) -> None:
             "name": "h.example",
             "mx": [[0, "."]],
             "null_mx": True,
-            "faults": ["f"],
-            "notes": ["n"],
+            "spf": "'s'",
+            "tlsa": {
+                "name": "t.example",
+                "records": ["3 1 1 0000000000000000..."],
+                "ad": True,
+            },
+            "faults": ["mx-here!", "sends-mail!"],
+            "notes": ["null-mx!"],
             "record": "r",
-            "trouble": "t",
+            "condition": "c",
+            "trouble": "u",
         },
         "faults": output.faults(full),
     }
+    by_name = {remark.pop("name"): remark for remark in found}
+    assert list(by_name) == [
+        *("starttls-fails", "addresses-not-asked", "mx-here", "sends-mail", "dns-no-answer"),
+        *("null-mx", "tlsa-mismatch"),
+    ]
+    assert by_name["mx-here"] == {
+        "level": "fault",
+        "about": "DNS",
+        "text": "mx-here!",
+        "senders": [],
+    }
     assert (group["because"], group["addresses"]) == ("they see the null MX", [])
     assert group["senders"][2] == {
-        "sender": "OpenSMTPD 6.8.0",
+        "sender": "OpenSMTPD before 7.5",
         "outcome": QUEUES,
         "insisting": QUEUES,
     }
@@ -361,7 +452,12 @@ def test_json(capsys: pytest.CaptureFixture[str]) -> None:
             "greeting": {"code": 521, "text": "no\nnever\x1b", "seconds": 0.001},
             "EHLO": {"code": 250, "text": "h", "seconds": 0.002},
         },
-        "starttls": {"tls": None, "trouble": "no reply to STARTTLS within 1 s", "replies": {}},
+        "starttls": {
+            "tls": None,
+            "self_signed": False,
+            "trouble": "no reply to STARTTLS within 1 s",
+            "replies": {},
+        },
     }
     assert (second["status"], second["stage"], second["not_refused"]) == (0, "rcpt", [])
     starttls = second["starttls"]

@@ -7,7 +7,7 @@ from types import ModuleType
 
 import pytest
 
-from null521 import __version__, cli, settings
+from null521 import __version__, cli, invalid, settings
 from null521.console import usage
 from null521.serve import settings as serving
 
@@ -49,7 +49,7 @@ def test_the_table_of_settings(defaults: settings.Settings) -> None:
     assert options == [f"--{name:16} {purpose}" for name, purpose in purposes.items()]
     valid = [words[words.index(option) + 1] for option in options]
     for name, line in zip(purposes, valid, strict=True):
-        expected = settings.expected(defaults.table[name][0], defaults.expected)
+        expected = invalid.expected(defaults.table[name][0])
         assert line.startswith(f"{expected}; default ")
 
 

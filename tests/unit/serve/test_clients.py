@@ -61,7 +61,8 @@ def test_a_client_is_open_then_lingers_then_leaves() -> None:
     client, other = entered(clients), entered(clients)
     assert (clients.open, clients.lingering) == (2, 0)
     assert clients.is_open(client)
-    assert clients.end(client, "quit", 5, NOW + 2.5) == 2.5
+    clients.end(client, "quit", 5, NOW + 2.5)
+    assert clients.counts.seconds == 2.5
     assert (clients.open, clients.idle_since) == (1, NOW + 2.5)
     assert not clients.is_open(client)
     assert clients.is_open(other)
@@ -375,6 +376,25 @@ def test_tls_is_told_by_its_state() -> None:
     assert clients.tls_by_state() == {"handshake": 1, "secured": 1}
     clients.secured(first)
     assert clients.tls_by_state() == {"handshake": 1, "secured": 1}
+
+
+def test_handshakes_are_counted_by_their_result() -> None:
+    clients = clients_by(max_tls=3)
+    done, broken_off, slow, one_too_many = (entered(clients) for _ in range(4))
+    assert clients.handshakes_by_result() == {"done": 0, "failed": 0}
+    for client in (done, broken_off, slow):
+        assert clients.secure(client, NOW)
+    assert not clients.secure(one_too_many, NOW)
+    assert clients.handshakes_by_result() == {"done": 0, "failed": 0}
+    for _ in range(2):
+        clients.secured(done)
+        assert clients.handshakes_by_result() == {"done": 1, "failed": 0}
+    clients.end(broken_off, "reset", 1, NOW)
+    clients.end(one_too_many, "quit", 1, NOW)
+    assert clients.handshakes_by_result() == {"done": 1, "failed": 1}
+    clients.keep_deadlines(NOW + HANDSHAKE_SECONDS)
+    clients.end(done, "quit", 1, NOW)
+    assert clients.handshakes_by_result() == {"done": 1, "failed": 2}
 
 
 def test_those_that_linger_count_when_it_comes_to_the_reserve() -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import cast
 
 import pytest
-from helpers.certificates import make
+from helpers.certificates import dates, make
 
 from null521.record import WARNING, Record
 from null521.serve import cli, server
@@ -73,6 +73,36 @@ def client() -> Connection:
     return cast(Connection, Client())
 
 
+def test_the_end_of_a_certificate_is_that_of_the_one_in_use(tmp_path: Path) -> None:
+    cert, key = make(tmp_path)
+    ends = [dates(cert)[1]]
+    made, loop, _ = started(cert, key)
+    assert (made.certificate_end, made.certificate_fault) == (ends[0], "")
+    make(tmp_path, "ec", "-days", "60")
+    ends.append(dates(cert)[1])
+    loop.pass_time()
+    assert (made.certificate_end, made.certificate_fault) == (ends[1], "")
+    # Renewed, but the key is still the old one: the certificate in use has not changed.
+    old = Path(key).read_text()
+    make(tmp_path, "ec", "-days", "90")
+    Path(key).write_text(old)
+    loop.pass_time()
+    assert ends[0] < made.certificate_end == ends[1] < dates(cert)[1]
+    assert made.certificate_fault.startswith("STARTTLS is not available: ")
+    Path(cert).write_text("")
+    loop.pass_time()
+    assert made.certificate_end == ends[1]
+    make(tmp_path, "ec", "-days", "-1")
+    loop.pass_time()
+    assert made.certificate_end == ends[1]
+    assert "expired" in made.certificate_fault
+
+
+def test_tries_are_counted_only_for_metrics() -> None:
+    assert started("", "")[0].tries is None
+    assert started("", "", metrics=("127.0.0.1:9521",))[0].tries is not None
+
+
 def test_a_certificate_is_read_each_hour(tmp_path: Path) -> None:
     made, loop, log = started(*make(tmp_path))
     first = made.context
@@ -111,6 +141,7 @@ def test_one_that_cannot_be_used_is_read_each_minute_and_said_once(tmp_path: Pat
 def test_without_a_certificate_nothing_is_read() -> None:
     made, loop, log = started("", "")
     assert (made.context, loop.later, log.records) == (None, [], [])
+    assert (made.certificate_end, made.certificate_fault) == ("", "")
 
 
 def test_a_context_is_replaced_because_openssl_remembers_sessions_in_it(
