@@ -13,7 +13,6 @@ import re
 import signal
 import socket
 import threading
-import time
 from collections.abc import Callable
 from typing import NamedTuple, ParamSpec, TypeVar, cast
 
@@ -27,9 +26,6 @@ PORT, DNS_PORT = 25, 53
 TIMEOUT = 10.0  # seconds; a refusal needs no time, unlike mail (RFC 5321, 4.5.3.2)
 MAX_TIMEOUT = 600.0
 MAX_ADDRESSES = 8
-FAMILIES = {"IPv6": socket.AF_INET6, "IPv4": socket.AF_INET}
-# What getaddrinfo(3) returns if there is none; not every C library has all of them.
-NO_ADDRESS = [getattr(socket, name, 0) for name in ("EAI_NONAME", "EAI_NODATA", "EAI_ADDRFAMILY")]
 MAX_LEFT_OUT = 8  # addresses named
 MAX_NAME = 253  # characters, for the 255 octets of RFC 1035, 2.3.4
 NAME = re.compile(r"[a-z0-9_-]{1,63}(\.[a-z0-9_-]{1,63})*\.?", re.IGNORECASE)
@@ -196,7 +192,7 @@ def check(options: argparse.Namespace) -> Result:
     result = Result(to.label, to.host, to.port, strict=options.strict)
     addresses: list[str] = []
     try:
-        addresses, result.unknown = addresses_of(to, options.resolver, timeout)
+        addresses = addresses_of(to, options.resolver, timeout)
     except (OSError, LookupError) as error:
         result.trouble = f"no address: {probe.reason(error)}"
     result.left_out = addresses[MAX_ADDRESSES:]
@@ -219,9 +215,6 @@ def remarks(result: Result) -> list[Remark]:
     if result.left_out:
         some = ", ".join(result.left_out[:MAX_LEFT_OUT])
         found.append(Remark("addresses-not-asked", "", f"too many addresses; not asked: {some}"))
-    for version, reason in result.unknown.items():
-        text = f"whether {result.host} has {version} addresses is not known: {reason}"
-        found.append(Remark("dns-no-answer", "DNS", text))
     if result.no_dns:
         found.append(Remark("dns-not-asked", "DNS", result.no_dns))
     if result.dns:
@@ -240,42 +233,16 @@ def ask(address: str, to: Place, timeout: float) -> Finding:
     return verdict.judge(address, answers, secured)
 
 
-def addresses_of(
-    to: Place, resolver: Place | None, timeout: float
-) -> tuple[list[str], dict[str, str]]:
-    """In the order in which a sender would try them; OSError or LookupError if there are none.
-
-    Beside them, why those of one version of IP are not known, by its name.
-    """
+def addresses_of(to: Place, resolver: Place | None, timeout: float) -> list[str]:
+    """In the order in which a sender would try them; OSError or LookupError if there are none."""
     if is_address(to.host):
-        return [to.host], {}
+        return [to.host]
     if resolver:
         from null521.check import mx
 
         return mx.addresses(to.host, resolver, timeout)
-    end = time.monotonic() + timeout
-    found = of_system(to, socket.AF_UNSPEC, timeout)
-    unknown = {}
-    # It says nothing of a query that had no answer if the other one had. Alone, it does.
-    for version, family in FAMILIES.items():
-        if any((":" in address) == (family == socket.AF_INET6) for address in found):
-            continue
-        try:
-            found += of_system(to, family, max(0.0, end - time.monotonic()))
-        except TimeoutError:
-            unknown[version] = "no answer in time"
-        except OSError as error:
-            if error.errno not in NO_ADDRESS:
-                unknown[version] = probe.reason(error)
-    return found, unknown
-
-
-def of_system(to: Place, family: int, timeout: float) -> list[str]:
-    """From the C library; OSError if it has none, TimeoutError if it does not end in time.
-
-    It also reads /etc/hosts, as it does for most senders, but it has no timeout.
-    """
-    found = in_thread(socket.getaddrinfo, to.host, to.port, family, socket.SOCK_STREAM)(timeout)
+    # The C library also reads /etc/hosts, as it does for most senders, but it has no timeout.
+    found = in_thread(socket.getaddrinfo, to.host, to.port, 0, socket.SOCK_STREAM)(timeout)
     return list(dict.fromkeys(str(info[4][0]) for info in found))
 
 

@@ -24,6 +24,7 @@ MAX_SPF = 200  # characters shown
 
 # None of them is a host that anybody else can reach: RFC 6761, 6.3; /etc/hosts of distributions.
 LOCAL_NAMES = ("localhost", "localhost.localdomain", "localhost6")
+VERSIONS = {6: "AAAA", 4: "A"}  # of IP: the type of their addresses
 REJECT = "servers may reject such mail (RFC 7505, 4.2)"
 ALONE = "must have preference 0 and be the only MX"
 ONLY = "a null MX is MX 0 . (RFC 7505, 3)"
@@ -54,10 +55,8 @@ class MxFindings:
         self.remarks.append(Remark(name, "DNS", text))
 
 
-def addresses(
-    host: str, server: tuple[str, int] | None, timeout: float
-) -> tuple[list[str], dict[str, str]]:
-    """What that name server, or the system's, says: Resolver.addresses()."""
+def addresses(host: str, server: tuple[str, int] | None, timeout: float) -> list[str]:
+    """IPv6 and IPv4 addresses, from that name server or the system's; NoAnswer if it has none."""
     return Resolver(server, timeout).addresses(as_given(host))
 
 
@@ -99,6 +98,7 @@ class _LookUp:
         self._judge_parents(name)
         self._judge_senders(name, sends)
         self._findings.tlsa = self._tlsa((name, answer.asked), port)
+        self._judge_versions(answer.asked)
 
     def _judge_mx(self, mx: "list[_Mx]", name: dns.name.Name, sends: bool) -> None:
         """sends: whether mail may be sent from the name, so that it needs no null MX."""
@@ -169,7 +169,7 @@ class _LookUp:
         if text in LOCAL_NAMES or text.endswith(".localhost"):
             return "mx-localhost"
         try:
-            addresses, _ = self._resolver.addresses(exchange)
+            addresses = self._resolver.addresses(exchange)
         except NoSuchName:
             return "mx-without-address"
         except NoAnswer:
@@ -227,6 +227,19 @@ class _LookUp:
         if findings.spf and not sends:
             say("spf", f"no mail is sent from {sender}, says its SPF record: {findings.spf}")
 
+    def _judge_versions(self, host: dns.name.Name) -> None:
+        """Of addresses that were not found, some may only not be known.
+
+        If one of the two queries fails, getaddrinfo(3) says nothing of it, nor do most senders.
+        """
+        for version, kind in VERSIONS.items():
+            if self._addresses and not any(_version(one) == version for one in self._addresses):
+                try:
+                    self._resolver.ask(host, kind, share=0.5)
+                except NoAnswer as error:
+                    text = f"whether {shown(host)} has IPv{version} addresses is not known: {error}"
+                    self._findings.say("dns-no-answer", text)
+
     def _tlsa(self, hosts: tuple[dns.name.Name, ...], port: int) -> TlsaRecords | None:
         """Of the first of these names that has any: RFC 7672, 2.2.2 and 2.2.3."""
         for host in dict.fromkeys(hosts):
@@ -279,6 +292,10 @@ def _is_address(text: str) -> bool:
     except ValueError:
         return False
     return True
+
+
+def _version(address: str) -> int:
+    return ipaddress.ip_address(address).version
 
 
 def _is_local(address: str) -> bool:

@@ -39,8 +39,7 @@ class Result:
     """Everything that was found about a host.
 
     addresses: one finding for each address that was asked. left_out: the addresses that were not,
-    because there are too many. unknown: why those of one version of IP are not known, by its
-    name. trouble: why there is no address, or "".
+    because there are too many. trouble: why there is no address, or "".
     dns: what DNS says, None if it was not asked. no_dns: why it could not be asked, or "".
     remarks: what is to say about all of that. strict: whether faults change the exit status.
     """
@@ -50,7 +49,6 @@ class Result:
     port: int
     addresses: list[Finding] = field(default_factory=list)
     left_out: list[str] = field(default_factory=list)
-    unknown: dict[str, str] = field(default_factory=dict)
     trouble: str = ""
     dns: "MxFindings | None" = None
     no_dns: str = ""

@@ -15,10 +15,9 @@ import dns.name
 import dns.resolver
 
 MAX_REASON = 60  # characters of an error
-NONE = "the name has no address"
 # Types of addresses, in the order in which a sender tries them, and the share of the remaining time
 # for each: silence about one leaves time for the other.
-ADDRESS_TYPES = (("IPv6", "AAAA", 0.5), ("IPv4", "A", 1.0))
+ADDRESS_TYPES = (("AAAA", 0.5), ("A", 1.0))
 
 
 class NoAnswer(LookupError):
@@ -88,23 +87,20 @@ class Resolver:
         except Exception as error:  # dnspython's own, and whatever else hostile octets cause there
             raise NoAnswer(f"no answer: {_safe(error)}") from error
 
-    def addresses(self, name: dns.name.Name) -> tuple[list[str], dict[str, str]]:
-        """IPv6 and IPv4 addresses, and why those of one version are not known, by its name.
-
-        NoSuchName if it has none, NoAnswer if that is not known.
-        """
+    def addresses(self, name: dns.name.Name) -> list[str]:
+        """IPv6 and IPv4 addresses; NoSuchName if it has none, NoAnswer if that is not known."""
         found: list[str] = []
-        unknown: dict[str, str] = {}
-        for version, kind, share in ADDRESS_TYPES:
+        trouble: NoAnswer | None = None
+        for kind, share in ADDRESS_TYPES:
             try:
                 found += [str(record) for record in self.ask(name, kind, share).records]
             except NoSuchName:
                 raise
             except NoAnswer as error:  # the other kind may do
-                unknown[version] = str(error)
-        if not found:
-            raise NoAnswer([*unknown.values()][-1]) if unknown else NoSuchName(NONE)
-        return found, unknown
+                trouble = error
+        if found:
+            return found
+        raise trouble or NoSuchName("the name has no address")
 
 
 def as_given(host: str) -> dns.name.Name:
