@@ -1,6 +1,5 @@
 """What all tests share: the installed program, and skips that count as failures in CI."""
 
-import contextlib
 import fcntl
 import os
 import secrets
@@ -22,8 +21,8 @@ if "NULL521_TESTS_MUST_RUN" in os.environ:
     os.environ["TESTS_MUST_RUN"] = os.environ.pop("NULL521_TESTS_MUST_RUN")
 
 # No examples are kept between runs, and hypothesis's own files go below build/, so that a run adds
-# nothing to the tree. In CI, a run judges a change, so it has the same examples as the last one;
-# all others look for new ones. `make check` uses the quick profile.
+# nothing to the tree. In CI, a run judges a change, so its examples follow from the code; all
+# others look for new ones. `make check` uses the quick profile.
 settings.register_profile(
     "null521",
     database=None,
@@ -53,12 +52,21 @@ def launcher(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
 
 
 @pytest.fixture
-def port() -> int:
-    """A free port of 127.0.0.1, below those that the kernel gives to other tests: ip(7)."""
+def port() -> Iterator[int]:
+    """A free port of 127.0.0.1, below those that the kernel gives to other tests: ip(7).
+
+    A name in the abstract namespace of unix(7) keeps it from other tests for as long as this one.
+    """
     for _ in range(100):
         number = 10000 + secrets.randbelow(20000)  # hypothesis seeds random alike in all workers
-        with contextlib.suppress(OSError), socket.create_server(("127.0.0.1", number)):
-            return number
+        with socket.socket(socket.AF_UNIX) as claim:
+            try:
+                claim.bind(f"\0null521-tests-port-{number}")
+                socket.create_server(("127.0.0.1", number)).close()
+            except OSError:
+                continue
+            yield number
+            return
     raise OSError("no free port from 10000 to 29999")
 
 

@@ -5,6 +5,8 @@ beside the hostile one is refused as before.
 """
 
 import contextlib
+import fcntl
+import os
 import re
 import signal
 import socket
@@ -84,12 +86,19 @@ def starttls(client: socket.socket) -> None:
     assert told == GREETING + READY
 
 
+def some(client: socket.socket) -> bytes:
+    """What it has to say, and it has something."""
+    octets = client.recv(65536)
+    assert octets, "the end, in the middle of it"
+    return octets
+
+
 def up(client: socket.socket, peer: Peer, hello: bytes = b"") -> None:
     """Go on to where TLS is up, with another ClientHello in octets but not in meaning."""
     octets = peer.hello()
     client.sendall(hello or octets)
     while not peer.is_up:
-        client.sendall(peer.receive(client.recv(65536)))
+        client.sendall(peer.receive(some(client)))
 
 
 def read_all(client: socket.socket, peer: Peer) -> bytes:
@@ -197,7 +206,7 @@ def test_a_hello_in_many_records_is_none_the_worse(
             to.client.sendall(hello[at : at + 700])
             time.sleep(0.01)
         while not peer.is_up:
-            to.client.sendall(peer.receive(to.client.recv(65536)))
+            to.client.sendall(peer.receive(some(to.client)))
         to.client.sendall(peer.says(SAID + b"QUIT\r\n"))
         assert read_all(to.client, peer) == TOLD + b"221 h.example\r\n"
         ending, said = ending_of(to)
@@ -472,8 +481,32 @@ def test_a_server_with_a_damaged_pair(tmp_path: Path, how: str) -> None:
         assert server.stop() == []
 
 
-SOON = "import null521.serve.server as s; s.CERTIFICATE_AGE = s.CERTIFICATE_RETRY = 0.1"
+# The pair is read often, but not while the test has a lock on its folder.
+SOON = """
+import fcntl, os
+from null521.serve import server
+server.CERTIFICATE_AGE = server.CERTIFICATE_RETRY = 0.1
+load = server.Server._load_certificate
+def load_alone(self):
+    folder = os.open(os.path.dirname(self.settings.tls_cert), os.O_RDONLY)
+    fcntl.flock(folder, fcntl.LOCK_EX)
+    try:
+        return load(self)
+    finally:
+        os.close(folder)
+server.Server._load_certificate = load_alone
+"""
 SERVE_SOON = (sys.executable, "-c", MAIN.format(SOON))
+
+
+@contextlib.contextmanager
+def locked(folder: Path) -> Iterator[None]:
+    descriptor = os.open(folder, os.O_RDONLY)
+    fcntl.flock(descriptor, fcntl.LOCK_EX)
+    try:
+        yield
+    finally:
+        os.close(descriptor)
 
 
 def offers(server: Server) -> bool:
@@ -509,9 +542,8 @@ def test_a_pair_that_is_repaired_is_used(tmp_path: Path, how: str) -> None:
 def test_a_pair_that_worked_stays_in_use(tmp_path: Path, contexts: Contexts, how: str) -> None:
     pair = make(tmp_path)
     with Server(*flags(pair), words=SERVE_SOON) as server:
-        server.process.send_signal(signal.SIGSTOP)
-        damaged(tmp_path, how)
-        server.process.send_signal(signal.SIGCONT)
+        with locked(tmp_path):
+            damaged(tmp_path, how)
         while UNAVAILABLE not in server.next()["message"]:
             pass
         peer = contexts.peer(TLS_1_3)
@@ -623,7 +655,7 @@ def test_a_session_that_fails_in_what_it_is_told(faulty: Callable[..., Driver], 
         to.client.sendall(SAID)
         told = b""
         while len(told) < len(GREETING + TOLD):
-            told += to.client.recv(1000)
+            told += some(to.client)
         to.client.sendall(b"BOOM\r\nNOOP\r\n")
         assert told + to.read_all() == GREETING + TOLD + REFUSED
         assert_told_of_fault(to.record(), KNOWN + "fault after 5 commands")
@@ -660,7 +692,7 @@ def test_a_session_that_fails_under_tls(
         up(to.client, peer)
         to.client.sendall(peer.says(SAID))
         while len(peer.read()) < 10:
-            peer.receive(to.client.recv(1000))
+            peer.receive(some(to.client))
         to.client.sendall(peer.says(b"BOOM\r\n"))
         assert b"521 " not in to.read_all()
         assert_told_of_fault(to.record(), KNOWN + "fault after 5 commands")
@@ -717,12 +749,13 @@ def test_a_handshake_has_a_deadline_of_its_own(
 def test_no_deadline_of_a_handshake_once_it_is_done(
     pair: tuple[str, str], contexts: Contexts
 ) -> None:
-    command = (sys.executable, "-c", MAIN.format(SHORT))
+    seconds = SHORT.replace("1.0", "3.0")
+    command = (sys.executable, "-c", MAIN.format(seconds))
     peer = contexts.peer(TLS_1_3)
     with Server(*flags(pair), words=command) as server, server.dial() as client:
         starttls(client)
         up(client, peer)
-        time.sleep(1.7)
+        time.sleep(3.7)
         client.sendall(peer.says(b"QUIT\r\n"))
         assert read_all(client, peer) == b"221 h.example\r\n"
         assert server.next()["ending"] == "quit"

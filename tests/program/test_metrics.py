@@ -193,7 +193,7 @@ def test_slow_scrapers_do_not_keep_readiness_from_others(port: int, words: tuple
             client.sendall(b"GET /metrics HTTP/1.1\r\nX-Slow: ")
         start = time.monotonic()
         assert get(port, "/ready") == (200, "ready\n")
-        assert time.monotonic() - start < 1
+        assert time.monotonic() - start < 4  # slow ones are given 5 s
         slow += [socket.create_connection(("127.0.0.1", port), TEST_TIMEOUT) for _ in range(68)]
         assert get(port, "/ready") == (200, "ready\n")
         assert len(os.listdir(f"/proc/{server.process.pid}/fd")) < 32 + 32
@@ -297,7 +297,8 @@ def test_connections_under_tls_are_counted_by_state(port: int, tmp_path: Path) -
             client.sendall(b"STARTTLS\r\n")
             said = b""
             while not said.endswith(b"TLS\r\n"):
-                said += client.recv(100)
+                said += (octets := client.recv(100))
+                assert octets, said
             assert counted() == [1, 0]
             with context.wrap_socket(client) as secured:
                 secured.sendall(b"NOOP\r\n")
@@ -309,7 +310,8 @@ def test_connections_under_tls_are_counted_by_state(port: int, tmp_path: Path) -
             client.sendall(b"STARTTLS\r\n")
             said = b""
             while not said.endswith(b"TLS\r\n"):
-                said += client.recv(100)
+                said += (octets := client.recv(100))
+                assert octets, said
             client.sendall(b"no TLS at all\r\n")
             Served(client, server).read_all()
         wait_until_open(port, 0)

@@ -54,7 +54,7 @@ def test_it_fails(program: Path) -> None:
 def test_it_hangs(program: Path, script: str) -> None:
     write(program, script)
     start = time.monotonic()
-    text, trouble = output("systemctl", timeout=0.5)
+    text, trouble = output("systemctl", timeout=2)
     assert time.monotonic() - start < 20  # no more than the machine is slow
     assert text == "x\n"
     assert trouble in ("systemctl does not answer", "systemctl does not end")

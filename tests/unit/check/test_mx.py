@@ -363,7 +363,7 @@ def only(kinds: tuple[str, ...], records: str) -> NameServer:
 def test_no_answer_about_spf_and_tlsa() -> None:
     """Each query that is not answered leaves time for the others."""
     with only(("MX", "A", "AAAA"), "h.test MX 10 mx.test") as server:
-        found = mx.look_up("h.test.", 25, [HERE], (LOOPBACK, server.port), 1.0)
+        found = mx.look_up("h.test.", 25, [HERE], (LOOPBACK, server.port), 3.0)
     assert "_25._tcp.h.test. TLSA" in server.asked
     assert server.asked[-1] == "h.test. AAAA"
     unknown = "whether mail is sent from @h.test is not known: SPF: no answer in time"

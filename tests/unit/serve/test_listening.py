@@ -45,7 +45,9 @@ def test_a_star_means_all_addresses_of_both_families(opened: ExitStack) -> None:
 
 
 def test_an_ipv6_socket_does_not_accept_ipv4(opened: ExitStack) -> None:
-    (six,) = create(opened, "[::]:0")
+    held = opened.enter_context(socket.socket())  # so that no other test listens there
+    held.bind(("127.0.0.1", 0))
+    (six,) = create(opened, f"[::]:{held.getsockname()[1]}")
     with pytest.raises(ConnectionRefusedError):
         socket.create_connection(("127.0.0.1", six.getsockname()[1]))
 
