@@ -3,12 +3,12 @@
     crowd.py honest [COUNT [PAUSE]]
     crowd.py silent|quick|claim|part|tls COUNT SOURCE...
 
-honest is one client after the other, with PAUSE seconds between them, COUNT in all or until
-standard input ends, and then prints what they got as one JSON object. The others are COUNT clients
-at once, from the sources in turn. They print a line when all have tried, with how many of them are
-where they wanted to be, and come back when they are disconnected, until standard input ends. A
-source is an IP address, or a network of IPv6, of which each client uses another /64, or another
-address.
+honest is one client after the other, with PAUSE seconds between them, COUNT in all, or until
+standard input ends and there were more than 20, and then prints what they got as one JSON object.
+The others are COUNT clients at once, from the sources in turn. They print a line when all have
+tried, with how many of them are where they wanted to be, and come back when they are disconnected,
+until standard input ends. A source is an IP address, or a network of IPv6, of which each client
+uses another /64, or another address.
 
 silent  is greeted, and says nothing.
 quick   is greeted, says QUIT, and comes back at once.
@@ -70,7 +70,9 @@ def honest(count: int, pause: float, source: str = "127.0.0.1") -> dict[str, flo
     greeted: list[float] = []
     refused = tried = 0
     endings: Counter[str] = Counter()
-    while tried < count and not (count == MANY and select.select([sys.stdin], [], [], 0)[0]):
+    while tried < count:
+        if count == MANY and tried > ENOUGH and select.select([sys.stdin], [], [], 0)[0]:
+            break
         tried += 1
         start = time.monotonic()
         try:
@@ -184,7 +186,7 @@ class Crowd:
             arrived.write(octets)
 
 
-MANY = 10**9
+MANY, ENOUGH = 10**9, 20
 
 if __name__ == "__main__":
     hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]

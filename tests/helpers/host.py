@@ -191,5 +191,5 @@ def beside(systemd: Systemd, *crowd: str) -> Iterator[dict[str, Any]]:
         assert others.stdout
         found["in_place"] = int(others.stdout.readline())
         yield found
-        others.communicate(b"")
         found |= json.loads(honest.communicate(b"")[0])
+        others.communicate(b"")

@@ -72,8 +72,8 @@ class Commands(Namespaces):
                 process.kill()
 
     def stop(self, name: str) -> None:
-        """Send SIGTERM, and after one second SIGKILL; after that, the exit status is not 0."""
-        self.run(["podman", "stop", "--time=1", name], stdout=subprocess.DEVNULL)
+        """Send SIGTERM, and much later SIGKILL; after that, the exit status is not 0."""
+        self.run(["podman", "stop", "--time=20", name], stdout=subprocess.DEVNULL)
 
     def inspect(self, name: str) -> dict[str, Any]:
         """podman's description of a container; {} if there is none of that name."""

@@ -272,12 +272,12 @@ def test_one_client_too_many_is_refused_after_it_has_sent_commands(
 
 def test_the_time_for_the_header_does_not_count_as_idle_time(launcher: Path) -> None:
     with (
-        serving(launcher, "--idle-timeout=2") as serve,
+        serving(launcher, "--idle-timeout=4") as serve,
         connect(serve.port, BALANCER) as balancer,
     ):
-        time.sleep(1.5)
+        time.sleep(2.5)
         balancer.sendall(LINE)
-        time.sleep(1.5)
+        time.sleep(2.5)
         assert exchange(balancer).endswith(BYE)
         assert serve.record()["ending"] == "quit"
 

@@ -209,7 +209,7 @@ def test_a_unit_that_is_not_enabled_is_off_after_the_next_boot(fresh: Systemd) -
 def test_a_service_that_fails_at_each_start(fresh: Systemd) -> None:
     settings(fresh, SERVICES[RESIDENT], "Environment=NULL521_GRACE=soon")
     fresh.run(["systemctl", "enable", "--quiet", "--now", RESIDENT])
-    found = look(fresh, 1, [], "--timeout=2")
+    found = look(fresh, 1, [], "--timeout=5")
     said = "\n".join(found["faults"])
     # It is started again each second, and may be seen at any time of that.
     assert re.search(

@@ -79,6 +79,9 @@ def job() -> str:
     return textwrap.dedent(found[0])
 
 
+Series = list[tuple[dict[str, str], float]]  # labels and value of each
+
+
 class Prometheus:
     """One that has scraped a host for a while, and is asked by the API that Grafana uses."""
 
@@ -93,17 +96,18 @@ class Prometheus:
         assert answer["status"] == "success", answer
         return answer["data"]
 
-    def query(self, expression: str) -> list[tuple[dict[str, str], float]]:
-        """Labels and value of each series that the expression has now."""
+    def query(self, expression: str) -> Series:
+        """What the expression has now."""
         found = self.ask("query", query=expression)["result"]
         return [(series["metric"], float(series["value"][1])) for series in found]
 
-    def until(self, expression: str) -> None:
-        """Wait until it has a value."""
+    def until(self, expression: str) -> Series:
+        """What it has, once it has a value; it has none after a scrape that took too long."""
         deadline = time.monotonic() + 3 * TEST_TIMEOUT  # a busy machine, and ten scrapes
-        while not self.query(expression):
+        while not (found := self.query(expression)):
             assert time.monotonic() < deadline, expression
             time.sleep(0.2)
+        return found
 
 
 @pytest.fixture(scope="module")
@@ -171,7 +175,7 @@ def test_each_metric_of_a_rule_is_scraped(prometheus: Prometheus, rule: dict[str
     selectors = re.findall(r"\b(?:null521|process)_\w+(?:{.*?})?|\bup{.*?}", rule["expr"])
     assert selectors
     for selector in selectors:
-        assert prometheus.query(selector), selector
+        prometheus.until(selector)
     groups = prometheus.ask("rules")["groups"]
     (loaded,) = (each for each in groups[0]["rules"] if each["name"] == rule["alert"])
     assert loaded["health"] == "ok", loaded
@@ -194,10 +198,9 @@ def shown_in(expression: str) -> str:
 
 @pytest.mark.parametrize("expression", QUERIES)
 def test_each_query_of_the_dashboard_has_data(prometheus: Prometheus, expression: str) -> None:
-    found = prometheus.query(shown_in(expression))
+    found = prometheus.until(shown_in(expression))
     for labels, value in found:
         print(f"{value:14.6g} {', '.join(labels.values())}")
-    assert found
     assert all(math.isfinite(value) for _, value in found)
 
 
@@ -244,17 +247,17 @@ def test_what_was_seen(prometheus: Prometheus) -> None:
         "abs(process_start_time_seconds - time()) < 300",
         "null521_records_dropped_total == 0",
     ):
-        assert prometheus.query(expression), expression
-    ((_, limit),) = prometheus.query("null521_memory_limit_bytes")
+        prometheus.until(expression)
+    ((_, limit),) = prometheus.until("null521_memory_limit_bytes")
     assert limit == int(shown(prometheus.host, SERVICE, "MemoryMax"))
     words = ["openssl", "x509", "-noout", "-enddate", "-in", "/etc/null521/tls-cert.pem"]
     _, _, end = prometheus.host.output(*words).strip().partition("=")
-    ((_, moment),) = prometheus.query("null521_certificate_expiry_timestamp_seconds")
+    ((_, moment),) = prometheus.until("null521_certificate_expiry_timestamp_seconds")
     assert time.strftime("%b %e %H:%M:%S %Y GMT", time.gmtime(moment)) == end
 
 
 def test_a_server_that_is_down_is_noticed(prometheus: Prometheus) -> None:
-    assert not prometheus.query('ALERTS{alertname="Null521Down"}')
+    prometheus.until('absent(ALERTS{alertname="Null521Down"})')
     prometheus.host.run(["systemctl", "stop", "null521-serve.socket", SERVICE])
     prometheus.until('ALERTS{alertname="Null521Down", alertstate="pending"}')
     prometheus.host.run(["systemctl", "start", "null521-serve.socket"])

@@ -12,9 +12,7 @@ from helpers.program import BYE, GREETING, REFUSED, SERVE, TEST_TIMEOUT, Server
 from helpers.serve import ask
 
 
-def test_systemd_socket_activate() -> None:
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        _, port = free.getsockname()
+def test_systemd_socket_activate(port: int) -> None:
     words = ["systemd-socket-activate", "-l", f"127.0.0.1:{port}", *SERVE]
     server = Server(words=words, listen=[])
     with ThreadPoolExecutor(1) as client:
@@ -43,7 +41,7 @@ class Network(Namespaces):
     addresses = ("2001:db8::1", "2001:db8::2", "2001:db8::ffff:3", "2001:db8:0:1::1")
     inside = "\n".join(
         ["ip link set lo up"]
-        + [f"ip address add {address}/64 dev lo" for address in addresses]
+        + [f"ip address add {address}/64 dev lo nodad" for address in addresses]
         + ["exec sleep infinity"]
     )
 

@@ -152,7 +152,8 @@ def assert_no_instance_stays(systemd: Systemd) -> None:
 
 def test_a_program_that_fails_piles_up_nothing(fresh: Systemd) -> None:
     settings(fresh, UNIT, "ExecStart=", "ExecStart=/bin/false")
-    with pytest.raises(subprocess.CalledProcessError):
+    # Reset; or at its end, if it has sent nothing by then.
+    with pytest.raises((subprocess.CalledProcessError, AssertionError)):
         dial(fresh)
     until(lambda: fresh.entries_of("null521@*", "EXIT_CODE=exited") != [])
     assert_no_instance_stays(fresh)
@@ -212,6 +213,9 @@ def test_a_thousand_at_once(fresh: Systemd) -> None:
     Most are turned away by the limits. Where systemd can pace the socket, clients wait instead, and
     more than MaxConnections= are answered.
     """
+    # All that are answered start at once, so none is done before most are. On a busy machine, that
+    # is longer than the unit gives to each.
+    settings(fresh, UNIT, "RuntimeMaxSec=300")
     if pace(fresh):
         assert flood(fresh, 300) == 300
     else:
@@ -219,7 +223,7 @@ def test_a_thousand_at_once(fresh: Systemd) -> None:
     assert active(fresh) == "active"
     start = time.monotonic()
     assert dial(fresh)[1] == CODES
-    assert time.monotonic() - start < 2
+    assert time.monotonic() - start < 5
     assert_no_instance_stays(fresh)
 
 
@@ -230,7 +234,7 @@ def test_many_that_connect_and_reset(fresh: Systemd) -> None:
     assert active(fresh) == "active"
     start = time.monotonic()
     answer = ""
-    while not answer.startswith("220 ") and time.monotonic() - start < 2 + (rate and count / rate):
+    while not answer.startswith("220 ") and time.monotonic() - start < TEST_TIMEOUT:
         # Those that were reset still count against the one address, until they have ended.
         words = [*fresh.client, "127.0.0.1", "25"]
         done = fresh.run(words, input=SAID, capture_output=True, check=False)

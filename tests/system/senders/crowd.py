@@ -17,7 +17,7 @@ import sys
 
 PORT = 25
 AT_ONCE = 100  # connections that are being made
-PAUSE = 4.0  # seconds between two things that one of them does
+PAUSE = 8.0  # seconds between two things that one of them does
 
 Loop = asyncio.AbstractEventLoop
 

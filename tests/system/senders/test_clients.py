@@ -51,7 +51,7 @@ def test_gives_up_and_shows_the_text(refusing: RefusingHost, client: str, stage:
     host = f"{stage}.test"
     command = [word.format(host=ADDRESSES[host]) for word in COMMANDS[client]]
     message = b"Subject: x\n\nA line.\n"
-    done = in_network(refusing, *command, check=False, input=message, timeout=10, **OUTPUT)
+    done = in_network(refusing, *command, check=False, input=message, timeout=60, **OUTPUT)
     shown = done.stdout.decode()
     status, words = SAYS[client][["greeting", "rcpt"].index(stage)]
     assert done.returncode == status, shown
