@@ -1,6 +1,7 @@
 """Whether STARTTLS may be offered: by real certificates of every kind."""
 
 import os
+import re
 import ssl
 from pathlib import Path
 
@@ -172,3 +173,15 @@ def test_an_unusable_pair_is_a_warning_and_leaves_the_session_in_clear(tmp_path:
 )
 def test_the_time_at_which_a_certificate_expires(moment: str, seconds: int | None) -> None:
     assert certificate.seconds_of(moment) == seconds
+
+
+def test_a_fault_of_ours_costs_no_more_than_starttls(monkeypatch: pytest.MonkeyPatch) -> None:
+    def check(cert: str, key: str) -> None:
+        raise RuntimeError
+
+    monkeypatch.setattr(certificate, "check", check)
+    found = Settings()
+    assert certificate.is_offered(found) is False
+    (warning,) = found.warnings
+    where = rf"RuntimeError.* at test_certificate\.py:{check.__code__.co_firstlineno + 1}$"
+    assert re.search(f"^STARTTLS is not available: .*{where}", warning), warning
