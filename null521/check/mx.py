@@ -232,13 +232,15 @@ class _LookUp:
 
         If one of the two queries fails, getaddrinfo(3) says nothing of it, nor do most senders.
         """
-        for version, kind in VERSIONS.items():
-            if self._addresses and not any(_version(one) == version for one in self._addresses):
-                try:
-                    self._resolver.ask(host, kind, share=0.5)
-                except NoAnswer as error:
-                    text = f"whether {shown(host)} has IPv{version} addresses is not known: {error}"
-                    self._findings.say("dns-no-answer", text)
+        if not self._addresses:
+            return
+        found = {ipaddress.ip_address(address).version for address in self._addresses}
+        for version in VERSIONS.keys() - found:
+            try:
+                self._resolver.ask(host, VERSIONS[version], share=0.5)
+            except NoAnswer as error:
+                text = f"whether {shown(host)} has IPv{version} addresses is not known: {error}"
+                self._findings.say("dns-no-answer", text)
 
     def _tlsa(self, hosts: tuple[dns.name.Name, ...], port: int) -> TlsaRecords | None:
         """Of the first of these names that has any: RFC 7672, 2.2.2 and 2.2.3."""
@@ -292,10 +294,6 @@ def _is_address(text: str) -> bool:
     except ValueError:
         return False
     return True
-
-
-def _version(address: str) -> int:
-    return ipaddress.ip_address(address).version
 
 
 def _is_local(address: str) -> bool:
