@@ -4,11 +4,10 @@ import contextlib
 import json
 import re
 import subprocess
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import Any
 
-from helpers.namespaces import TEST_TIMEOUT, TREE, Systemd
+from helpers.namespaces import TREE, Systemd
 
 # What a client says, all of it in one segment, and the codes of the answer where refuse-at is rcpt.
 SAID = b"EHLO mx.b.c\r\nMAIL FROM:<a@b.c>\r\nRCPT TO:<x@y>\r\nDATA\r\nQUIT\r\n"
@@ -49,14 +48,6 @@ while waiting.get_map():
             client.close()
 print(whole)
 """
-
-
-def until(is_so: Callable[[], bool]) -> None:
-    """Wait for that; AssertionError if it takes too long."""
-    deadline = time.monotonic() + TEST_TIMEOUT
-    while not is_so():
-        assert time.monotonic() < deadline
-        time.sleep(0.05)
 
 
 def dial(systemd: Systemd, host: str = "127.0.0.1", said: bytes = SAID) -> tuple[int, list[int]]:
@@ -110,16 +101,6 @@ def active(systemd: Systemd, unit: str = "null521.socket") -> str:
 def shown(systemd: Systemd, unit: str, name: str) -> str:
     """A property of the unit, as systemctl show has it."""
     return systemd.output("systemctl", "show", "--value", f"--property={name}", unit).strip()
-
-
-def everything(systemd: Systemd, *more: str) -> set[str]:
-    """The paths of all files that a package could lay down; more: other folders to look at."""
-    words = ["find", "/etc", "/opt", "/root", "/usr", "/var", *more]
-    # Not what other services make meanwhile: logind, say, which rpm asks to delay a shutdown.
-    for other in ("/var/log/journal", "/var/lib/systemd/linger", "/var/tmp/systemd-private-*"):
-        words += ["-path", other, "-prune", "-o"]
-    words += ["-print"]
-    return set(systemd.run(words, check=False, capture_output=True).stdout.decode().splitlines())
 
 
 # Units by what they are called here: socket, service, and what hostile.py is told.

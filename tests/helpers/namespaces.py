@@ -17,8 +17,9 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
-TEST_TIMEOUT = 20.0  # seconds that anything may take to start or to arrive
-TREE = Path(__file__).parents[2]
+from helpers.program import TEST_TIMEOUT as TEST_TIMEOUT
+from helpers.program import TREE as TREE
+
 CGROUPS = Path("/sys/fs/cgroup")
 PYTHON = Path(sys._base_executable)  # type: ignore[attr-defined]
 
@@ -44,6 +45,15 @@ mount -t devpts -o newinstance,ptmxmode=666 devpts "$dev/pts"
 ln -s pts/ptmx "$dev/ptmx"
 ln -s /proc/self/fd "$dev/fd"
 for fd in 0:stdin 1:stdout 2:stderr; do ln -s "fd/${fd%:*}" "$dev/${fd#*:}"; done
+"""
+
+# The folders of an overlay in the current one, which is in memory.
+OVERLAY_FOLDERS = r"""
+mount --make-rprivate /
+ip link set lo up
+mount -t tmpfs tmpfs .
+cd "$PWD"  # into it
+mkdir upper work root
 """
 
 # The files of a null521 installed on the host, relative to the root. The tests must not depend on
@@ -269,11 +279,7 @@ class Systemd(Counted):
 
     namespaces = ("--mount", "--net", "--pid", "--uts", "--ipc", "--cgroup")
     inside = rf"""
-        mount --make-rprivate /
-        ip link set lo up
-        mount -t tmpfs tmpfs .
-        cd "$PWD"  # into it
-        mkdir upper work root
+        {OVERLAY_FOLDERS}
         mount -t overlay -o lowerdir=/,upperdir=upper,workdir=work overlay root
         (cd root && {FORGET})
         mkdir -p root/srv/null521 root/srv/python root/old

@@ -14,7 +14,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from helpers.namespaces import DEVICES, TEST_TIMEOUT, Counted, Namespaces, Systemd
+from helpers.namespaces import DEVICES, OVERLAY_FOLDERS, TEST_TIMEOUT, Counted, Namespaces, Systemd
 
 # The images of scripts/prepare are read-only here; new ones are in memory. podman sets sysctls of
 # its network namespace, but all of /proc/sys is read-only, so INSIDE mounts that part again.
@@ -127,11 +127,7 @@ class NewerPodman(Commands, Counted):
     namespaces = ("--mount", "--net", "--pid", "--uts", "--ipc", "--cgroup")
     client = ("/usr/bin/python3", "/srv/null521/tests/helpers/program.py")
     inside = rf"""
-        mount --make-rprivate /
-        ip link set lo up
-        mount -t tmpfs tmpfs .
-        cd "$PWD"  # into it
-        mkdir upper work root
+        {OVERLAY_FOLDERS}
         lower=$tree/build/containers/podman-13/upper:$tree/build/senders/debian-13
         mount -t overlay -o "lowerdir=$lower,upperdir=upper,workdir=work" overlay root
         mkdir -p root/srv/null521 root/old root/var/lib/containers

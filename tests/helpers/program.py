@@ -14,19 +14,21 @@ import socket
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any, Self
 
-TEST_TIMEOUT = 20.0  # seconds before a test that hangs fails
+TEST_TIMEOUT = 20.0  # seconds that anything may take to start, to arrive or to end
 TREE = Path(__file__).parents[2]
 
 # The replies of h.example, the host's name in every program started here.
 TEXT = "h.example is configured NOT to accept any mail."
 GREETING = b"220 h.example ESMTP null521\r\n"
 REFUSED = f"521 {TEXT}\r\n".encode()
+READY = b"220 go ahead with TLS\r\n"
 BYE = b"221 h.example\r\n"
 
 # 5 MB in all, more than the socket buffers hold: tcp(7), tcp_wmem.
@@ -39,6 +41,24 @@ SLOW_FLAGS = [f"--text={LONG_TEXT}", "--max-commands=1000000", "--max-octets=100
 MAIN = "import sys\n{}\nfrom null521.cli import main\nsys.exit(main(['serve', *sys.argv[1:]]))"
 SERVE = (sys.executable, "-c", MAIN.format("import uvloop"))
 SERVE_WITHOUT_UVLOOP = (sys.executable, "-c", MAIN.format("sys.modules['uvloop'] = None"))
+
+
+def until(is_so: Callable[[], bool]) -> None:
+    """Wait for that; AssertionError if it takes too long."""
+    deadline = time.monotonic() + TEST_TIMEOUT
+    while not is_so():
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+
+
+def starttls(client: socket.socket) -> None:
+    """Ask for TLS, and read what is said in clear."""
+    client.sendall(b"STARTTLS\r\n")
+    told = b""
+    while not told.endswith(READY):
+        told += (octet := client.recv(1))
+        assert octet, told
+    assert told == GREETING + READY
 
 
 class Caller:

@@ -8,7 +8,6 @@ import contextlib
 import fcntl
 import os
 import re
-import signal
 import socket
 import sys
 import time
@@ -50,9 +49,10 @@ from helpers.program import (
     Served,
     Server,
     answered,
+    starttls,
+    until,
 )
 
-READY = b"220 go ahead with TLS\r\n"
 OK = b"250 OK\r\n"
 DECODE_ERROR = record(ALERT, b"\x02\x32")
 OURS = "a fault of null521's own"
@@ -75,15 +75,6 @@ def contexts() -> Iterator[Contexts]:
 
 def flags(pair: tuple[str, str]) -> list[str]:
     return ["--refuse-at=rcpt", f"--tls-cert={pair[0]}", f"--tls-key={pair[1]}"]
-
-
-def starttls(client: socket.socket) -> None:
-    client.sendall(b"STARTTLS\r\n")
-    told = b""
-    while not told.endswith(READY):
-        told += (octet := client.recv(1))
-        assert octet, told
-    assert told == GREETING + READY
 
 
 def some(client: socket.socket) -> bytes:
@@ -515,13 +506,6 @@ def offers(server: Server) -> bool:
         return b"STARTTLS" in Served(client, server).read_all()
 
 
-def await_that(state: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + TEST_TIMEOUT
-    while not state():
-        assert time.monotonic() < deadline
-        time.sleep(0.05)
-
-
 @pytest.mark.parametrize("how", HOW[:-1])
 def test_a_pair_that_is_repaired_is_used(tmp_path: Path, how: str) -> None:
     """As when it is read while certbot writes it."""
@@ -529,10 +513,9 @@ def test_a_pair_that_is_repaired_is_used(tmp_path: Path, how: str) -> None:
     with Server(*flags(pair), words=SERVE_SOON) as server:
         assert not offers(server)
         time.sleep(0.3)  # it is read again, and no more is said
-        server.process.send_signal(signal.SIGSTOP)
-        make(tmp_path)
-        server.process.send_signal(signal.SIGCONT)
-        await_that(lambda: offers(server))
+        with locked(tmp_path):
+            make(tmp_path)
+        until(lambda: offers(server))
         warnings = [entry for entry in server.stop() if UNAVAILABLE in entry["message"]]
         assert len(server.starting) == 1
         assert warnings == []

@@ -21,6 +21,8 @@ from helpers.program import (
     Served,
     Server,
     reset,
+    starttls,
+    until,
 )
 from helpers.serve import (
     EX_CONFIG,
@@ -45,10 +47,7 @@ def in_session(port: int) -> float:
 
 
 def wait_until_open(port: int, count: int) -> None:
-    deadline = time.monotonic() + TEST_TIMEOUT
-    while in_session(port) != count:
-        assert time.monotonic() < deadline
-        time.sleep(0.02)
+    until(lambda: in_session(port) == count)
 
 
 def leave(server: Server, ending: str) -> None:
@@ -294,11 +293,7 @@ def test_connections_under_tls_are_counted_by_state(port: int, tmp_path: Path) -
     with Server(f"--metrics=127.0.0.1:{port}", *flags) as server:
         assert counted() == [0, 0]
         with server.dial() as client:
-            client.sendall(b"STARTTLS\r\n")
-            said = b""
-            while not said.endswith(b"TLS\r\n"):
-                said += (octets := client.recv(100))
-                assert octets, said
+            starttls(client)
             assert counted() == [1, 0]
             with context.wrap_socket(client) as secured:
                 secured.sendall(b"NOOP\r\n")
@@ -307,11 +302,7 @@ def test_connections_under_tls_are_counted_by_state(port: int, tmp_path: Path) -
         wait_until_open(port, 0)
         assert (counted(), ended()) == ([0, 0], [1, 0])
         with server.dial() as client:
-            client.sendall(b"STARTTLS\r\n")
-            said = b""
-            while not said.endswith(b"TLS\r\n"):
-                said += (octets := client.recv(100))
-                assert octets, said
+            starttls(client)
             client.sendall(b"no TLS at all\r\n")
             Served(client, server).read_all()
         wait_until_open(port, 0)

@@ -2,15 +2,15 @@
 
 import os
 import re
-import shutil
 import subprocess
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from helpers.host import CODES, active, dial, everything, shown
+from helpers.host import CODES, active, dial, shown
 from helpers.namespaces import TREE, Systemd
+from helpers.packages import build, copy_as, everything
 
 from null521 import __version__
 from null521.record import REFUSED
@@ -20,33 +20,20 @@ PACKAGE = "/usr/lib/null521/null521"
 OLDER = "0.0.1"
 
 
-def make_deb(tree: Path, into: Path, **options: int) -> Path:
-    words = ["make", "-s", "-C", str(tree), "deb", f"DEB={into}"]
-    subprocess.run(words, check=True, capture_output=True, **options)  # type: ignore[call-overload]
-    (package,) = into.glob("*.deb")
-    return package
-
-
 @pytest.fixture(scope="module")
 def package(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return make_deb(TREE, tmp_path_factory.mktemp("deb"))
+    return build("deb", TREE, tmp_path_factory.mktemp("deb"))
 
 
 @pytest.fixture(scope="module")
 def older() -> Iterator[Path]:
     """One of a lower version and with a module more, which a user without privileges has built."""
     with tempfile.TemporaryDirectory(prefix="null521-") as tree:
-        ignored = shutil.ignore_patterns("build", ".*", "__pycache__")
-        shutil.copytree(TREE, tree, ignore=ignored, dirs_exist_ok=True)
-        Path(tree, "null521/gone.py").touch()
-        for name in ("debian/changelog", "null521/__init__.py"):
-            text = Path(tree, name).read_text()
-            assert __version__ in text
-            Path(tree, name).write_text(text.replace(__version__, OLDER, 1))
+        copy_as(OLDER, Path(tree), "debian/changelog")
         for folder, _, names in os.walk(tree):
             for path in (folder, *(os.path.join(folder, name) for name in names)):
                 os.chown(path, NOBODY, NOBODY)
-        yield make_deb(Path(tree), Path(tree, "deb"), user=NOBODY, group=NOBODY)
+        yield build("deb", Path(tree), Path(tree, "deb"), user=NOBODY, group=NOBODY)
 
 
 @pytest.fixture

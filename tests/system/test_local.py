@@ -12,6 +12,7 @@ import pytest
 from helpers import certificates
 from helpers.host import active, settings, shown
 from helpers.namespaces import TEST_TIMEOUT, TREE, Journald, Systemd
+from helpers.program import until
 
 LOOK = ["/usr/local/bin/null521", "check", "--local"]
 RESIDENT, HANDLER = "null521-serve.socket", "null521.socket"
@@ -424,9 +425,7 @@ def test_the_journal_cannot_be_written(up: Systemd) -> None:
     arrives = folder.startswith("/var/")
     missed = any("no record of this look has arrived" in line for line in found["faults"])
     assert (missed, found["parts"]["journal"]["record"]) == (not arrives, arrives)
-    deadline = time.monotonic() + TEST_TIMEOUT
-    while shown(up, "systemd-journald.service", "SubState") != "running":
-        assert time.monotonic() < deadline
+    until(lambda: shown(up, "systemd-journald.service", "SubState") == "running")
     look(up, 0)
 
 
@@ -446,12 +445,7 @@ def test_records_without_their_fields(up: Systemd) -> None:
 def test_an_inetd_and_no_systemd(journald: Journald, launcher: Path) -> None:
     inetd = ["systemd-socket-activate", "--accept", "--inetd", "--listen=25", str(launcher),
              "null521", "--refuse-at=rcpt", "--log=syslog"]  # fmt: skip
-    with journald.popen(inetd, stderr=subprocess.DEVNULL) as running:
-        try:
-            done = wait_until_refused(journald, [str(launcher), "check", "--local", "--json"])
-        finally:
-            running.kill()
-    found = json.loads(done.stdout)
+    found = look_beside(journald, launcher, inetd)
     assert found["parts"]["units"]["found"] == ["systemd does not run here"]
     (listener,) = found["parts"]["port"]["listeners"]
     assert listener["processes"][0]["name"] == "systemd-socket-"
@@ -462,16 +456,22 @@ def test_an_inetd_and_no_systemd(journald: Journald, launcher: Path) -> None:
 def test_a_server_of_its_own_on_another_port(journald: Journald, launcher: Path) -> None:
     """As in a container; the port is found by the process."""
     serve = [str(launcher), "serve", "--listen=127.0.0.1:2525", "--refuse-at=rcpt"]
-    with journald.popen(serve, stderr=subprocess.DEVNULL) as running:
-        try:
-            done = wait_until_refused(journald, [str(launcher), "check", "--local", "--json"])
-        finally:
-            running.kill()
-    found = json.loads(done.stdout)
+    found = look_beside(journald, launcher, serve)
     assert found["status"] == 0
     (listener,) = found["parts"]["port"]["listeners"]
     assert (listener["address"], listener["port"]) == ("127.0.0.1", 2525)
     assert found["parts"]["journal"]["record"] is True
+
+
+def look_beside(journald: Journald, launcher: Path, server: list[str]) -> dict[str, Any]:
+    """What is found once that server answers."""
+    with journald.popen(server, stderr=subprocess.DEVNULL) as running:
+        try:
+            done = wait_until_refused(journald, [str(launcher), "check", "--local", "--json"])
+        finally:
+            running.kill()
+    found: dict[str, Any] = json.loads(done.stdout)
+    return found
 
 
 def wait_until_refused(host: Journald, words: list[str]) -> "subprocess.CompletedProcess[bytes]":

@@ -6,14 +6,14 @@ package brings units, a catalog or tmpfiles.d, is done by hand here.
 
 import os
 import re
-import shutil
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from helpers.host import CODES, active, dial, everything, shown
+from helpers.host import CODES, active, dial, shown
 from helpers.namespaces import TREE, Systemd
+from helpers.packages import build, copy_as, everything
 
 from null521 import __version__
 from null521.local.programs import FOLDERS
@@ -30,31 +30,17 @@ systemd-tmpfiles --create null521.conf
 """
 
 
-def make_rpm(tree: Path, into: Path) -> Path:
-    subprocess.run(
-        ["make", "-s", "-C", tree, "rpm", f"RPM={into}"], check=True, capture_output=True
-    )
-    (package,) = into.glob("*.rpm")
-    return package
-
-
 @pytest.fixture(scope="module")
 def package(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return make_rpm(TREE, tmp_path_factory.mktemp("rpm"))
+    return build("rpm", TREE, tmp_path_factory.mktemp("rpm"))
 
 
 @pytest.fixture(scope="module")
 def older(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """One of a lower version and with a module more."""
     tree = tmp_path_factory.mktemp("older")
-    ignored = shutil.ignore_patterns("build", ".*", "__pycache__")
-    shutil.copytree(TREE, tree, ignore=ignored, dirs_exist_ok=True)
-    (tree / "null521/gone.py").touch()
-    for name in ("packaging/null521.spec", "null521/__init__.py"):
-        text = (tree / name).read_text()
-        assert __version__ in text
-        (tree / name).write_text(text.replace(__version__, OLDER, 1))
-    return make_rpm(tree, tree / "rpm")
+    copy_as(OLDER, tree, "packaging/null521.spec")
+    return build("rpm", tree, tree / "rpm")
 
 
 @pytest.fixture

@@ -8,8 +8,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from helpers.host import CODES, SAID, active, dial, explained, flood, settings, shown, unset, until
+from helpers.host import CODES, SAID, active, dial, explained, flood, settings, shown, unset
 from helpers.namespaces import TEST_TIMEOUT, Systemd
+from helpers.program import until
 
 from null521.record import MISCONFIGURED, REFUSED
 

@@ -18,9 +18,9 @@ from helpers.host import (
     settings,
     shown,
     unset,
-    until,
 )
 from helpers.namespaces import TREE, Systemd
+from helpers.program import until
 
 from null521.record import ENDINGS, MISCONFIGURED, REFUSED, STARTED
 from null521.serve.clients import TLS_OCTETS
